@@ -1,0 +1,110 @@
+"""Invariances of force constants: how far they are violated, and their imposition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from phonopy import Phonopy
+from phonopy.interface.symfc import SymfcFCSolver
+
+from mlepi_core.artefacts import InputError
+from mlepi_core.phonons.force_constants import full_force_constants
+
+#: What can be imposed, each level including the one before.
+SUM_RULES = ("none", "translational", "rotational")
+
+
+def impose_sum_rules(phonon: Phonopy, rules: str = "translational") -> None:
+    """Replace the force constants by the nearest ones that obey `rules`.
+
+    ``translational``
+        Σ_j Φ_ij = 0, Φ_ij = Φ_jiᵀ and the space group at once: the orthogonal projection of symfc
+        (Seko and Togo, Phys. Rev. B 110, 214302 (2024)).
+    ``rotational``
+        In addition Born–Huang rotational invariance and the Huang conditions (Born and Huang, Dynamical
+        Theory of Crystal Lattices, 1954; Lin, Poncé and Marzari, npj Comput. Mater. 8, 236 (2022)), as a
+        least-squares projection within the basis of symfc. Pairs at the border of the supercell count at
+        the mean of their shortest images. They hold for a crystal without stress, which a relaxation at fixed
+        cell does not guarantee, hence not by default.
+    """
+    if rules not in SUM_RULES:
+        raise InputError("phonons.sum_rules", f"is {rules!r}", f"give one of {', '.join(SUM_RULES)}")
+    if rules == "none":
+        return
+    fc = full_force_constants(phonon)
+    solver = SymfcFCSolver(phonon.supercell)
+    solver.compute_basis_set(orders=[2])
+    basis_set = solver.basis_set[2]
+    expand = basis_set.compression_matrix.tocsr()
+    basis = basis_set.blocked_basis_set
+    coefficients = basis.T @ (expand.T @ fc.ravel())
+    if rules == "rotational":
+        coefficients = _project_rotations(phonon, expand, basis, coefficients)
+    phonon.force_constants = np.asarray(expand @ (basis @ coefficients)).reshape(fc.shape)
+
+
+def sum_rule_violation(phonon: Phonopy) -> dict[str, float]:
+    """Largest violation of each invariance by the force constants as they are.
+
+    Returns
+    -------
+    dict
+        translation_eV_per_A2 : max |Σ_j Φ_ij|;
+        permutation_eV_per_A2 : max |Φ_ij − Φ_jiᵀ|;
+        rotation_eV_per_A : max |Σ_j (Φ_ij^{ab} r_ij^c − Φ_ij^{ac} r_ij^b)| over atoms and components;
+        huang_eV : max |Σ_ij (Φ_ij^{ab} r^c r^d − Φ_ij^{cd} r^a r^b)| over components.
+        Vectors r_ij go to the shortest image, averaged over equivalent ones.
+    """
+    fc = full_force_constants(phonon)
+    rows = fc[np.array(phonon.primitive.p2s_map)]
+    rotation, huang = _rotation_conditions(rows, *_image_moments(phonon))
+    return {
+        "translation_eV_per_A2": float(max(np.abs(fc.sum(axis=0)).max(), np.abs(fc.sum(axis=1)).max())),
+        "permutation_eV_per_A2": float(np.abs(fc - fc.transpose(1, 0, 3, 2)).max()),
+        "rotation_eV_per_A": float(np.abs(rotation).max()),
+        "huang_eV": float(np.abs(huang).max()),
+    }
+
+
+def _project_rotations(phonon: Phonopy, expand: Any, basis: Any, coefficients: np.ndarray) -> np.ndarray:
+    """Nearest coefficients for which the rotational conditions, linear in them, vanish."""
+    n_super = len(phonon.supercell)
+    rows = np.array(phonon.primitive.p2s_map)
+    entries = (rows[:, None] * n_super * 9 + np.arange(n_super * 9)).ravel()
+    compact = expand[entries]
+    moments = _image_moments(phonon)
+    conditions = np.empty((len(coefficients), len(rows) * 27 + 81))
+    for index in range(len(coefficients)):
+        unit = np.zeros(len(coefficients))
+        unit[index] = 1.0
+        fc = np.asarray(compact @ (basis @ unit)).reshape(len(rows), n_super, 3, 3)
+        rotation, huang = _rotation_conditions(fc, *moments)
+        conditions[index] = np.concatenate([rotation.ravel(), huang.ravel()])
+    # orthonormal directions in which a condition is violated
+    left, values, _ = np.linalg.svd(conditions, full_matrices=False)
+    left = left[:, values > 1e-9 * values.max()]
+    return coefficients - left @ (left.T @ coefficients)
+
+
+def _rotation_conditions(
+    rows: np.ndarray, vectors: np.ndarray, products: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Born–Huang (n, 3, 3, 3) and Huang (3, 3, 3, 3) conditions of the rows (n, N, 3, 3); zero if obeyed."""
+    first = np.einsum("ijab,ijc->iabc", rows, vectors)
+    second = np.einsum("ijab,ijcd->abcd", rows, products)
+    return first - first.transpose(0, 1, 3, 2), second - second.transpose(2, 3, 0, 1)
+
+
+def _image_moments(phonon: Phonopy) -> tuple[np.ndarray, np.ndarray]:
+    """Means of r (n, N, 3) and of r rᵀ (n, N, 3, 3) over the shortest images, Å and Å²."""
+    shortest, multiplicity = phonon.primitive.get_smallest_vectors()
+    shortest = shortest @ phonon.primitive.cell
+    n_super, n = multiplicity.shape[:2]
+    vectors, products = np.empty((n, n_super, 3)), np.empty((n, n_super, 3, 3))
+    for j, i in np.ndindex(n_super, n):
+        count, start = multiplicity[j, i]
+        images = shortest[start : start + count]
+        vectors[i, j] = images.mean(axis=0)
+        products[i, j] = images.T @ images / count
+    return vectors, products
