@@ -1,4 +1,4 @@
-"""Orbital blocks as orthonormal irreducible coefficients (NETWORKS.md section 3.6), without spin.
+"""Orbital blocks as orthonormal irreducible coefficients, without spin.
 
 The block of shells a (l1, atom i) and b (l2, atom j) is a sum of irreps L = |l1-l2| .. l1+l2 of parity
 (-1)^(l1+l2): c~_LM = sqrt(2L+1) sum_{m1 m2} w(l1, l2, L)_{m1 m2 M} H_{m1 m2}, with e3nn's 3j symbol w of

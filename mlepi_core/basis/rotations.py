@@ -1,4 +1,4 @@
-"""Edge frames and Wigner matrices in the internal orbital order (NETWORKS.md section 5).
+"""Edge frames and Wigner matrices in the internal orbital order.
 
 Internal order: the components of every shell run over m = -l..l about the Cartesian z axis (p: y, z, x).
 That is e3nn's own order for the permuted vector (y, z, x), whose *second* axis is e3nn's polar axis. All
@@ -110,7 +110,7 @@ def edge_frames(vectors: torch.Tensor) -> torch.Tensor:
 
 
 def wigner_matrices(rotation: torch.Tensor, lmax: int) -> list[torch.Tensor]:
-    """Wigner matrices D^0..D^lmax of O(3) matrices by the recursion of NETWORKS.md section 5.
+    """Wigner matrices D^0..D^lmax of O(3) matrices by a recursion in l.
 
     D^l = (2l+1) C_l^T (D^(l-1) x D^1) C_l with C_l = w3j(l-1, 1, l): exact to rounding, smooth, no Euler
     angles. Improper matrices give the natural parity (-1)^l, as orbitals need.

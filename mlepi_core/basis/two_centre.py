@@ -1,4 +1,4 @@
-"""Matrices of two-centre form from splines of the distance (FORMATS.md section 10).
+"""Matrices of two-centre form from splines of the distance.
 
 S_ij(v) = D_a(Q)^T diag_m(f^ab_|m|(d)) D_b(Q), with Q the frame that takes v to the polar axis. Overlaps are
 exactly of this form; a Hamiltonian is not, but the form is a useful baseline to learn the difference from.

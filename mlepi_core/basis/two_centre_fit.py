@@ -1,4 +1,4 @@
-"""Least-squares fit of two-centre tables to overlaps or Hamiltonians (FORMATS.md section 10)."""
+"""Least-squares fit of two-centre tables to overlaps or Hamiltonians."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def fit_overlap(
     smoothing
         0 (default): evaluation where no sample lies is an error. Positive (1e-18 is enough): weight of the
         integral of f'''^2 per mean density of samples; gaps, and a tenth below the shortest distance, are
-        then bridged, and the record says so. The third derivative rather than the second of FORMATS.md:
+        then bridged, and the record says so. The third derivative rather than the second:
         0.1 Å beyond the data it is 100 times more accurate.
     radii
         Orbital radius per chemical symbol in Å; without it the support of a pair is its largest distance
@@ -122,7 +122,7 @@ def fit_hamiltonian(
     radii: Mapping[str, float] | None = None,
     source: str = "",
 ) -> TwoCentreTables:
-    """Fit the two-centre part of Hamiltonians, the baseline of delta learning (NETWORKS.md section 3.11).
+    """Fit the two-centre part of Hamiltonians, the baseline of delta learning.
 
     The functions are C2, defined at every distance from half the shortest of the data on, and have no feature
     narrower than the smoothing allows, so that they may enter finite differences. On-site blocks are the mean

@@ -98,7 +98,7 @@ def band_difference(
     """Rms difference of two sets of bands, state by state.
 
     States are matched by k and index; those count whose `reference` energy lies within `window` of
-    `fermi`. The common shift is the mean difference: H has an arbitrary constant (PHYSICS.md 1.2).
+    `fermi`. The common shift is the mean difference: H has an arbitrary constant.
 
     Parameters
     ----------

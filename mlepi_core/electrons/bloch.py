@@ -1,6 +1,6 @@
 """Bloch sums H(k), S(k) of a block matrix and their derivatives with respect to k.
 
-Two gauges (PHYSICS.md 1.2). Cell gauge: H(k) = sum_R exp(2 pi i k.R) H(R). Atomic gauge: the phase
+Two gauges. Cell gauge: H(k) = sum_R exp(2 pi i k.R) H(R). Atomic gauge: the phase
 is exp(i k.v) with v = x_j + R.L - x_i, so H_atomic(k) = P^+ H_cell P, P = diag(exp(i k.x)). Both
 have the same eigenvalues; off-diagonal velocities inside a split manifold differ.
 """

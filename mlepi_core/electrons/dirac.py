@@ -1,7 +1,7 @@
 """Where the Dirac cone of graphene layers lies in a supercell, and along which k it is probed.
 
 K comes from the lattice and folds to n K mod 1 in an n x n cell, which is Gamma for n = 3m
-(PHYSICS.md 7.1).
+(docs/units-and-conventions.md).
 """
 
 from __future__ import annotations

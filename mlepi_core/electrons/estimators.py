@@ -1,4 +1,4 @@
-"""Estimators of the Fermi velocity of graphene layers (PHYSICS.md 7.4, E0 to E3).
+"""Estimators of the Fermi velocity of graphene layers (docs/concepts.md).
 
 Every estimator is a function of a *mean over snapshots* of a few numbers per snapshot: `feature` gives
 these numbers, `linear_form` and `velocity_of_slope` make a velocity of them. They come from

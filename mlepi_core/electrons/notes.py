@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# n times the |k| (1/Å) at which hbar v k equals half the rms Kekule gap at T = 0 (PHYSICS.md 7.2, table 1).
+# n times the |k| (1/Å) at which hbar v k equals half the rms Kekule gap at T = 0.
 _KEKULE_RADIUS = 0.081
 
 _NAIVE = """Straight-line slope of the distance between the centres of the upper and the lower half of the

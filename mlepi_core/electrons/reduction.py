@@ -170,7 +170,7 @@ def convergence(
     """Velocity (m/s), ratio and their errors from the first 1, 2, … pairs.
 
     The running mean with its error, not the distance to the final mean, which is zero at the end by
-    construction (PHYSICS.md 4.6).
+    construction .
     """
     rows = []
     for count in range(1, len(pair_values) + 1):

@@ -47,7 +47,7 @@ def solve(
     """Eigenvalues, and optionally eigenvectors, of H C = S C E.
 
     Where S has eigenvalues at or below `threshold` the problem is solved in the space of the others,
-    X = U s^(-1/2) (FORMATS.md 9.5): errors in H times 1/s would otherwise make ghost states.
+    X = U s^(-1/2): errors in H times 1/s would otherwise make ghost states.
 
     Parameters
     ----------

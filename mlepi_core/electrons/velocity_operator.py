@@ -25,7 +25,7 @@ def velocity_matrices(
     gauge
         Gauge of the derivatives. "atomic" takes the positions of this structure: in the cell gauge
         elements between states of different energy change by i (E_i - E_j) times a position
-        (PHYSICS.md 7.4, E3).
+        (docs/concepts.md).
 
     Returns
     -------

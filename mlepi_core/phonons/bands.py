@@ -59,7 +59,7 @@ class PhononBands:
 def gamma_m_k_gamma(cell: Any, points: int = 101) -> QPath:
     """The path Γ–M–K–Γ of a hexagonal cell with `points` points on each leg, both ends included.
 
-    K comes from the lattice (PHYSICS.md 7.1); M is the zone-edge midpoint next to it.
+    K comes from the lattice; M is the zone-edge midpoint next to it.
     """
     reciprocal = 2 * np.pi * np.linalg.inv(np.asarray(cell, dtype=float)).T
     k = np.asarray(k_point(cell), dtype=float)

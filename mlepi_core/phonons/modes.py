@@ -17,7 +17,7 @@ from mlepi_core.phonons.units import CM1_PER_THZ, THZ_PER_SQRT_EIGENVALUE
 from mlepi_core.structures import build_supercell
 
 #: Eigenvalues below this fraction of the largest one have no restoring force to speak of
-#: (a frequency ratio of 1e-5, 0.02 cm⁻¹ in graphene): relative, as PHYSICS.md 3.3 asks.
+#: (a frequency ratio of 1e-5, 0.02 cm⁻¹ in graphene): relative.
 RELATIVE_ZERO = 1e-10
 
 
@@ -66,7 +66,7 @@ def supercell_modes(phonon: Phonopy, reference: Atoms, supercell: Sequence[int])
 
     D is rebuilt from the dynamical matrices at the commensurate q points of the sampling supercell.
     Translations are removed exactly by diagonalising in their orthogonal complement, which is P D P
-    of PHYSICS.md 3.2 without its three null vectors; no mode is chosen by its frequency.
+    without its three null vectors; no mode is chosen by its frequency.
 
     Parameters
     ----------
@@ -97,14 +97,14 @@ def translations(masses: np.ndarray) -> np.ndarray:
 def supercell_force_constants(phonon: Phonopy, reference: Atoms, supercell: Sequence[int]) -> np.ndarray:
     """Force constants of the sampling supercell through D(q) at its commensurate points.
 
-    Φ(κ0, κ'R) = √(M M') / N_q · Σ_q D_κκ'(q) exp(−2πi q·(r_κ'R − r_κ0)), D in phonopy's C-type phase
-    (PHYSICS.md 1.2). For a supercell that the original one contains this is exact; otherwise the
-    missing q points come from Fourier interpolation.
+     Φ(κ0, κ'R) = √(M M') / N_q · Σ_q D_κκ'(q) exp(−2πi q·(r_κ'R − r_κ0)), D in phonopy's C-type phase
+    . For a supercell that the original one contains this is exact; otherwise the
+     missing q points come from Fourier interpolation.
 
-    Returns
-    -------
-    numpy.ndarray
-        (N, N, 3, 3), eV/Å², in the order of `build_supercell`.
+     Returns
+     -------
+     numpy.ndarray
+         (N, N, 3, 3), eV/Å², in the order of `build_supercell`.
     """
     repeats = check_supercell(supercell)
     primitive = phonon.primitive

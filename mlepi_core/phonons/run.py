@@ -45,7 +45,7 @@ def run_phonons(
     sum_rules: str = "translational",
     hessian: Callable[[Atoms], np.ndarray] | None = None,
 ) -> Phonons:
-    """Relax, compute force constants, impose and report the sum rules (PHYSICS.md 3).
+    """Relax, compute force constants, impose and report the sum rules.
 
     Parameters
     ----------

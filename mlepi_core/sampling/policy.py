@@ -1,4 +1,4 @@
-"""What to do with imaginary and soft modes before they are sampled (PHYSICS.md 3.4)."""
+"""What to do with imaginary and soft modes before they are sampled."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class SampleSet:
         return structure_hash(self.reference)
 
     def name(self, index: int) -> str:
-        """Name of the store entry of sample `index` (CONTRACT.md 3)."""
+        """Name of the store entry of sample `index`."""
         return entry_name(self.temperature, int(self.pair[index]), int(self.sign[index]))
 
     def atoms(self, index: int) -> Atoms:

@@ -1,4 +1,4 @@
-"""Quantum harmonic displacements of a supercell: form (A) of PHYSICS.md 2.1.
+"""Quantum harmonic displacements of a supercell.
 
 The sample with number j of a seed is the same whatever the number of samples, their order, the blocks they
 are computed in and the temperature, of which only the widths σ_μ depend on it (common random numbers).
@@ -21,7 +21,7 @@ PURPOSE = "thermal"
 
 
 def mode_variance(frequencies: np.ndarray, temperature: float) -> np.ndarray:
-    """σ² = ħ/(2ω) coth(ħω/2kT) in amu Å² (PHYSICS.md, B), for frequencies in THz and T ≥ 0 in K."""
+    """σ² = ħ/(2ω) coth(ħω/2kT) in amu Å², for frequencies in THz and T ≥ 0 in K."""
     if not (np.isfinite(temperature) and temperature >= 0):
         raise InputError("temperature", f"is {temperature} K", "give a temperature ≥ 0 K")
     frequencies = np.asarray(frequencies, dtype=float)

@@ -65,7 +65,7 @@ def test_structure_alone_gives_the_stored_pairs_and_overlaps(
 
 
 def test_overlap_matrix_is_positive(overlap_tables: TwoCentreTables, bilayer_folder: Path) -> None:
-    """Smallest eigenvalue of S(k) of a rigid cell; 1e-3 to 3e-3 for this basis (FORMATS.md 9.5)."""
+    """Smallest eigenvalue of S(k) of a rigid cell; 1e-3 to 3e-3 for this basis."""
     with LabelStore(bilayer_folder / "rigid.h5") as store:
         atoms = store.read(store.names[0], blocks=False).atoms
     matrix = overlap_blocks(atoms, overlap_tables).directed()
@@ -98,7 +98,7 @@ def test_raw_overlaps_are_axial_to_float64(
 def test_hamiltonian_baseline(
     hamiltonian_tables: TwoCentreTables, samples_of: Callable[..., list[PairSample]]
 ) -> None:
-    """FORMATS.md 10 states 157 meV rms and 59 meV MAE for one table per pair."""
+    """What one table per pair, without relations, leaves of H."""
     assert set(hamiltonian_tables.tables) == {("inter", 6, 6), ("intra", 6, 6)}
     errors = residual_errors(hamiltonian_tables, samples_of("perturbed-4x4.h5", "test"))
     assert errors["mae"] < 0.045

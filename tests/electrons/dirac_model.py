@@ -1,4 +1,4 @@
-"""Toy of PHYSICS.md 7.2: Dirac cones of fixed velocity with random cone shifts and Kekule gaps."""
+"""Toy: Dirac cones of fixed velocity with random cone shifts and Kekule gaps."""
 
 from __future__ import annotations
 

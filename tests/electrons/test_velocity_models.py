@@ -1,4 +1,4 @@
-"""Estimators on models whose velocity is known (PHYSICS.md 7.2) and on displaced tight-binding cells."""
+"""Estimators on models whose velocity is known and on displaced tight-binding cells."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from tests.electrons.dirac_model import HBAR_V, Snapshots, bilayer, monolayer, s
 from tests.electrons.tight_binding import displaced, tight_binding
 
 EXACT = HBAR_V * METRES_PER_SECOND
-# Slope of the mean bands over the true one, by n and window in 1/Å (PHYSICS.md 7.2).
+# Slope of the mean bands over the true one, by n and window in 1/Å.
 NAIVE_TABLE = {
     (3, 0.0, 0.02): 0.35,
     (3, 0.0, 0.05): 0.61,

@@ -91,11 +91,11 @@ def test_gamma_form_and_q_form_agree(dft_phonons, modes, temperature):
 
 def test_variance_of_a_mode():
     frequencies = np.array([0.7, 5.0, 47.0])
-    # σ² [amu Å²] = 1.010758/f (n + 1/2), PHYSICS.md 1.1
+    # σ² [amu Å²] = 1.010758/f (n + 1/2)
     assert mode_variance(frequencies, 0.0) == pytest.approx(1.010758 / frequencies / 2, rel=1e-6)
     n = 1 / np.expm1(47.99243 * frequencies / 300.0)
     assert mode_variance(frequencies, 300.0) == pytest.approx(1.010758 / frequencies * (n + 0.5), rel=1e-6)
-    # shear of a bilayer, 31 cm⁻¹: 7.33 amu Å² at 300 K, 0.54 at 0 K (PHYSICS.md 3.5)
+    # shear of a bilayer, 31 cm⁻¹: 7.33 amu Å² at 300 K, 0.54 at 0 K
     shear = np.array([31.0 / CM1_PER_THZ])
     assert mode_variance(shear, 300.0) == pytest.approx([7.33], abs=0.01)
     assert mode_variance(shear, 0.0) == pytest.approx([0.54], abs=0.01)
