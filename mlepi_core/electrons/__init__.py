@@ -35,7 +35,13 @@ from mlepi_core.electrons.quantities import (
     merge,
     save_samples,
 )
-from mlepi_core.electrons.reduction import VELOCITY_COLUMNS, jackknife, reduce_velocity
+from mlepi_core.electrons.reduction import (
+    VELOCITY_COLUMNS,
+    NoDiracCone,
+    jackknife,
+    reduce_velocity,
+    undefined_velocity,
+)
 from mlepi_core.electrons.solver import OVERLAP_THRESHOLD, Eigenpairs, eigenvalues, solve
 from mlepi_core.electrons.supercell import repeat_blocks
 from mlepi_core.electrons.velocity_operator import squared_velocity, velocity_matrices
@@ -78,5 +84,7 @@ __all__ = [
     "FiniteSizeWarning",
     "jackknife",
     "naive_limit",
+    "NoDiracCone",
     "reduce_velocity",
+    "undefined_velocity",
 ]

@@ -39,6 +39,10 @@ VELOCITY_COLUMNS = (
 _LARGEST_LOW_TO_HIGH = 0.25
 
 
+class NoDiracCone(InputError):
+    """The bands of the samples or of the static cell do not rise with |k| as those of a cone do."""
+
+
 @dataclass(frozen=True)
 class Estimate:
     """Mean and standard error of a function of pair means."""
@@ -102,7 +106,9 @@ def reduce_velocity(
     Raises
     ------
     InputError
-        If the two do not belong together, or the bands do not disperse like a Dirac cone.
+        If the two do not belong together.
+    NoDiracCone
+        If the bands do not disperse like a Dirac cone; the error of a jackknife replica counts too.
     """
     samples.check_same_setting(static)
     spec = samples.spec
@@ -121,8 +127,8 @@ def reduce_velocity(
     v_static = float(velocity(bare.mean(axis=0) @ weights))
     estimate = jackknife(slopes, velocity)
     if not (np.isfinite([estimate.value, estimate.error or 0.0]).all() and v_static > 0):
-        problem = f"the bands do not rise with |k| in the window {window} of all pairs"
-        raise InputError("velocity", problem, "check H and S, or take more pairs")
+        problem = f"{estimator}: the bands do not rise with |k| in the window {window} of all pairs"
+        raise NoDiracCone("velocity", problem, "check H and S, or take more pairs")
     warning = finite_size_warning(samples.cone_n, window[0]) if estimator == "naive" else None
     if warning is not None:
         warnings.warn(warning, FiniteSizeWarning, stacklevel=2)
@@ -153,6 +159,23 @@ def reduce_velocity(
     }
 
 
+def undefined_velocity(
+    samples: VelocitySamples, estimator: str, window: Window | None, reason: str
+) -> dict[str, Any]:
+    """The result of `reduce_velocity` where it raised `NoDiracCone`: no values, the reason as a warning."""
+    row = dict.fromkeys(VELOCITY_COLUMNS) | {
+        "estimator": estimator,
+        "supercell_n": samples.cone_n,
+        "temperature_K": samples.temperature,
+        "window_lo_per_A": None if window is None else float(window[0]),
+        "window_hi_per_A": None if window is None else float(window[1]),
+        "n_pairs": len(set(samples.pair.tolist())),
+        "n_evaluations": len(samples),
+        "seed": samples.seed,
+    }
+    return row | {"layers": samples.layers, "warnings": [reason], "convergence": []}
+
+
 def _features(samples: VelocitySamples, estimator: str, radii: np.ndarray) -> np.ndarray:
     """Features (S, F) of all snapshots on the radii of a window."""
     columns = samples.columns(radii)
@@ -170,7 +193,7 @@ def convergence(
     """Velocity (m/s), ratio and their errors from the first 1, 2, … pairs.
 
     The running mean with its error, not the distance to the final mean, which is zero at the end by
-    construction .
+    construction.
     """
     rows = []
     for count in range(1, len(pair_values) + 1):

@@ -10,7 +10,7 @@ import h5py
 from mlepi_core.artefacts import InputError
 from mlepi_core.formats.compressed import plain_name
 
-_SCHEMAS = {"mlepi-labels": "store", "mlepi-samples": "samples", "mlepi-two-centre": "overlap-tables"}
+_SCHEMAS = {"mlepi-labels": "store", "mlepi-samples": "samples", "mlepi-tables": "overlap-tables"}
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _SUFFIXES = {
     ".scfout": "scfout",

@@ -13,6 +13,14 @@ from mlepi_core.phonons.force_constants import full_force_constants
 
 #: What can be imposed, each level including the one before.
 SUM_RULES = ("none", "translational", "rotational")
+#: Singular values below this fraction of the largest belong to conditions the space group fulfils already.
+#: They vanish for exactly symmetric positions; symmetry within 1e-5 Å, as required, leaves up to 2e-6. The
+#: smallest of a true condition is 1e-2 (layers, shifted and twisted bilayers, cells up to 12x12).
+RANK_TOLERANCE = 1e-4
+#: Largest change of a dynamical matrix by the rotational conditions, as a fraction of its Frobenius norm.
+#: Good force constants change by 1e-3 or less. For a stiff mode of a bilayer of four atoms, 2 % of the norm
+#: are at most 2 % of its frequency.
+LARGEST_CHANGE = 0.02
 
 
 def impose_sum_rules(phonon: Phonopy, rules: str = "translational") -> None:
@@ -27,6 +35,12 @@ def impose_sum_rules(phonon: Phonopy, rules: str = "translational") -> None:
         least-squares projection within the basis of symfc. Pairs at the border of the supercell count at
         the mean of their shortest images. They hold for a crystal without stress, which a relaxation at fixed
         cell does not guarantee, hence not by default.
+
+    Raises
+    ------
+    InputError
+        `rules` is unknown, or the rotational conditions could change a dynamical matrix by more than
+        `LARGEST_CHANGE`; the force constants then stay as they were.
     """
     if rules not in SUM_RULES:
         raise InputError("phonons.sum_rules", f"is {rules!r}", f"give one of {', '.join(SUM_RULES)}")
@@ -40,7 +54,9 @@ def impose_sum_rules(phonon: Phonopy, rules: str = "translational") -> None:
     basis = basis_set.blocked_basis_set
     coefficients = basis.T @ (expand.T @ fc.ravel())
     if rules == "rotational":
-        coefficients = _project_rotations(phonon, expand, basis, coefficients)
+        projected = _project_rotations(phonon, expand, basis, coefficients)
+        _refuse_large_change(phonon, coefficients, projected)
+        coefficients = projected
     phonon.force_constants = np.asarray(expand @ (basis @ coefficients)).reshape(fc.shape)
 
 
@@ -68,7 +84,11 @@ def sum_rule_violation(phonon: Phonopy) -> dict[str, float]:
 
 
 def _project_rotations(phonon: Phonopy, expand: Any, basis: Any, coefficients: np.ndarray) -> np.ndarray:
-    """Nearest coefficients for which the rotational conditions, linear in them, vanish."""
+    """Nearest coefficients for which the rotational conditions, linear in them, vanish.
+
+    Positions that are symmetric only within a tolerance leave a tiny remainder of the conditions that vanish
+    by symmetry. Imposing it would fix combinations of force constants that rotations say nothing about.
+    """
     n_super = len(phonon.supercell)
     rows = np.array(phonon.primitive.p2s_map)
     entries = (rows[:, None] * n_super * 9 + np.arange(n_super * 9)).ravel()
@@ -83,8 +103,26 @@ def _project_rotations(phonon: Phonopy, expand: Any, basis: Any, coefficients: n
         conditions[index] = np.concatenate([rotation.ravel(), huang.ravel()])
     # orthonormal directions in which a condition is violated
     left, values, _ = np.linalg.svd(conditions, full_matrices=False)
-    left = left[:, values > 1e-9 * values.max()]
+    left = left[:, values > RANK_TOLERANCE * values.max(initial=0.0)]
     return coefficients - left @ (left.T @ coefficients)
+
+
+def _refuse_large_change(phonon: Phonopy, before: np.ndarray, after: np.ndarray) -> None:
+    """`InputError` if the step from `before` to `after` could spoil the dynamical matrix of a wave vector.
+
+    The basis is orthonormal, so norms of coefficients are Frobenius norms of force constants, and their
+    squares are means over the N commensurate wave vectors. A relative change δ may fall on one alone, where
+    it amounts to δ √N of the root mean square: 17 % of the force constants of a 6x6 cell are all of Γ.
+    """
+    n_vectors = len(phonon.supercell) / len(phonon.primitive)
+    change, size = np.linalg.norm(after - before) * np.sqrt(n_vectors), np.linalg.norm(before)
+    if change > LARGEST_CHANGE * size:
+        raise InputError(
+            "phonons.sum_rules",
+            f"the rotational conditions could change a dynamical matrix by {100 * change / size:.3g} % "
+            f"(limit {100 * LARGEST_CHANGE:g} %), so far are the force constants from obeying them",
+            "use translational, or relax the structure and take a larger supercell",
+        )
 
 
 def _rotation_conditions(

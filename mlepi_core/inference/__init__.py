@@ -1,0 +1,1 @@
+"""Trained networks at work: ASE calculator of the phonon net, batched Hamiltonians."""

@@ -1,0 +1,1 @@
+"""Equivariant networks: parts, phonon net, electron net, model file."""

@@ -1,0 +1,1 @@
+"""Training: data selection, losses, the loop, restart files, metrics."""

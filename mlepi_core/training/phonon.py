@@ -1,0 +1,296 @@
+"""Training of the phonon net: data selection, statistics, batches, loss."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlepi_core.artefacts import InputError, digest
+from mlepi_core.formats.store import LabelEntry
+from mlepi_core.nn.model_file import ModelFile, load_phonon_net, resolve_device, save_model
+from mlepi_core.nn.phonon import PhononArchitecture, PhononNet, PhononStatistics
+from mlepi_core.nn.phonon_graph import PhononBatch, PhononGraph, collate
+from mlepi_core.progress import Progress, silent
+from mlepi_core.training.batches import MixedBatches
+from mlepi_core.training.checkpoint import source_digest
+from mlepi_core.training.loop import LoopSettings, Trainer, TrainingPaths, TrainingResult
+from mlepi_core.training.phonon_metrics import energy_force_errors, error_row, labelled_graph, predict_graphs
+
+__all__ = [
+    "PhononLoss",
+    "PhononTask",
+    "check_selection",
+    "entries_digest",
+    "train_phonon",
+    "training_statistics",
+]
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class PhononLoss:
+    """w_E mean_g w_g (dE_g/N_g)^2 + w_F sum_g w_g sum_ia dF^2 / (3 sum_g N_g).
+
+    `energy_weight` per (eV/atom)^2, `force_weight` per (eV/Å)^2. With `force_floor` f0 (eV/Å) a structure's
+    weight w_g goes as 1/(f_g^2 + f0^2), f_g its rms force, with mean one over all atoms: errors then
+    count relative to the size of the forces, without which the weak forces between layers would drown.
+    None: w_g = 1.
+    """
+
+    energy_weight: float = 1.0
+    force_weight: float = 100.0
+    force_floor: float | None = None
+
+    def structure_weights(self, graphs: Sequence[PhononGraph]) -> list[float]:
+        """w_g of every structure."""
+        if self.force_floor is None:
+            return [1.0] * len(graphs)
+        weights = [1 / (float((graph.labels()[1] ** 2).mean()) + self.force_floor**2) for graph in graphs]
+        mean = float(np.average(weights, weights=[len(graph.species) for graph in graphs]))
+        return [weight / mean for weight in weights]
+
+    def __call__(self, model: PhononNet, batch: PhononBatch) -> Tensor:
+        """Scalar loss; batch.energy is the label without E0."""
+        if batch.energy is None or batch.forces is None:
+            raise InputError(
+                "batch", "has structures without energy or forces", "take them out of the selection"
+            )
+        energy, forces = model(batch, create_graph=True)
+        n_atoms = batch.atoms_per_structure()
+        energy_part = (batch.weight * ((energy - batch.energy) / n_atoms).square()).mean()
+        squares = (forces - batch.forces).square().sum(-1)
+        force_part = (batch.weight[batch.structure] * squares).mean() / 3
+        return self.energy_weight * energy_part + self.force_weight * force_part
+
+
+class PhononTask:
+    """Phonon net, its batches, loss and validation for `Trainer`.
+
+    Batches are made by `MixedBatches`: a few large structures and a few cells of the stacking scan each.
+    """
+
+    name = "train_phonon"
+    validation_metric = "force_mae_meV_per_A"
+
+    def __init__(
+        self,
+        model: PhononNet,
+        train: Sequence[PhononGraph],
+        validation: Sequence[PhononGraph],
+        loss: PhononLoss,
+        *,
+        batch_size: int = 1,
+        small_per_step: int = 4,
+        seed: int = 1,
+    ) -> None:
+        self.model, self.validation, self.loss_function = model, list(validation), loss
+        for graph, weight in zip(train, loss.structure_weights(train), strict=True):
+            graph.weight = weight
+        self.train = list(train)
+        sizes = [len(graph.species) for graph in train]
+        self.batches = MixedBatches(sizes, batch_size, small_per_step, seed)
+
+    def batch(self, step: int) -> PhononBatch:
+        """Batch of a step; depends on seed and step only."""
+        graphs = [self.train[index] for index in self.batches.members(step)]
+        return collate(graphs, self.model.dtype, self.model.scale.device)
+
+    def loss(self, batch: PhononBatch) -> Tensor:
+        """See `PhononLoss`."""
+        return self.loss_function(self.model, batch)
+
+    def validate(self) -> dict[str, float]:
+        """MAE of energies (meV/atom) and forces (meV/Å) on the validation structures."""
+        predictions = predict_graphs(self.model, self.validation)
+        rows = [
+            error_row(graph.name, predicted, graph.labels())
+            for graph, predicted in zip(self.validation, predictions, strict=True)
+        ]
+        errors = energy_force_errors(rows)
+        return {
+            key: errors[key]
+            for key in ("energy_mae_meV_per_atom", "force_mae_meV_per_A", "force_rmse_meV_per_A")
+        }
+
+    def describe(self, metrics: dict[str, float]) -> str:
+        """Validation force error for the progress line."""
+        return f"val {metrics['force_mae_meV_per_A']:.1f} meV/Å"
+
+
+def check_selection(entries: Sequence[LabelEntry], purpose: str) -> None:
+    """Refuse an empty selection, and entries that must not be learned from.
+
+    Raises
+    ------
+    InputError
+        If nothing is selected, or an entry is not converged or of split ``reference``.
+    """
+    if not entries:
+        raise InputError(
+            "labels", f"no structures for {purpose}", f"give a store with entries of split {purpose!r}"
+        )
+    for entry in entries:
+        if entry.converged is False:
+            raise InputError(entry.name, "its calculation is not converged", "repeat it or take it out")
+        if entry.split == "reference":
+            raise InputError(
+                entry.name, f"is of split 'reference', never used for {purpose}", "choose other entries"
+            )
+
+
+def training_statistics(graphs: Sequence[PhononGraph], net: PhononNet) -> PhononStatistics:
+    """Mean neighbours per relation, rms centred force (eV/Å), E0 per species (eV).
+
+    E0 is fitted by least squares to the labels' energies per atom minus those of the untrained net, so that
+    training starts without an offset. The constant has no effect on forces.
+    """
+    composition = np.array(
+        [np.bincount(graph.species, minlength=len(net.species)) for graph in graphs], dtype=float
+    )
+    n_atoms = composition.sum(axis=1)
+    forces = np.concatenate([graph.labels()[1] for graph in graphs])
+    neighbours = {
+        relation: float(np.concatenate([graph.tables[relation].count for graph in graphs]).mean())
+        for relation in graphs[0].tables
+    }
+    statistics = PhononStatistics(neighbours, float(np.sqrt((forces**2).mean())), [0.0] * len(net.species))
+    net.set_statistics(statistics)
+    untrained = np.array([energy for energy, _ in predict_graphs(net, graphs)])
+    residual = np.array([graph.labels()[0] for graph in graphs]) - untrained
+    e0, *_ = np.linalg.lstsq(composition / n_atoms[:, None], residual / n_atoms, rcond=None)
+    return replace(statistics, e0=[float(value) for value in e0])
+
+
+def entries_digest(entries: Sequence[LabelEntry]) -> str:
+    """Digest of what the training sees: structures, layers, energies, forces."""
+    return digest(
+        [
+            {
+                "name": entry.name,
+                "numbers": entry.atoms.numbers,
+                "positions": entry.atoms.positions,
+                "cell": np.asarray(entry.atoms.cell),
+                "layer": entry.atoms.arrays.get("layer"),
+                "energy": entry.energy,
+                "forces": entry.forces,
+            }
+            for entry in entries
+        ]
+    )
+
+
+def train_phonon(
+    train: Sequence[LabelEntry],
+    validation: Sequence[LabelEntry],
+    section: Any,
+    out_model: str | os.PathLike[str],
+    *,
+    restart: str | os.PathLike[str] | None = None,
+    history_csv: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    seed: int | None = None,
+    progress: Progress = silent,
+    initial: str | os.PathLike[str] | None = None,
+) -> TrainingResult:
+    """Train the phonon net and write the model file.
+
+    Parameters
+    ----------
+    train, validation
+        Entries with energies, forces and layers.
+    section
+        `training.phonon` of the configuration (or any object with some of its fields; others take defaults).
+    out_model
+        Model file to write.
+    restart
+        Restart file, outside declared outputs; removed when the model is written.
+    history_csv
+        History, rewritten at every validation.
+    seed
+        In place of the section's.
+    initial
+        Model file whose weights to start from instead of random ones.
+
+    Returns
+    -------
+    TrainingResult
+        Best step, best validation force MAE (meV/Å), history.
+    """
+    check_selection(train, "train")
+    check_selection(validation, "validation")
+    seed = int(getattr(section, "seed", 1) if seed is None else seed)
+    architecture = _from_section(PhononArchitecture, section)
+    species = sorted({int(number) for entry in train for number in entry.atoms.numbers})
+    net = _initial_net(species, architecture, seed, initial)
+    graphs = [labelled_graph(entry, species, net.cutoffs) for entry in train]
+    held_out = [labelled_graph(entry, species, net.cutoffs) for entry in validation]
+    statistics = training_statistics(graphs, net)
+    for graph in (*graphs, *held_out):
+        graph.energy = graph.labels()[0] - float(np.asarray(statistics.e0)[graph.species].sum())
+    net.set_statistics(statistics)
+    net.to(device=resolve_device(device), dtype=DTYPES[getattr(section, "dtype", "float32")])
+    settings, loss = LoopSettings.from_section(section), _from_section(PhononLoss, section)
+    batches = {
+        "batch_size": getattr(section, "batch_size", 1),
+        "small_per_step": getattr(section, "small_per_step", 4),
+    }
+    config = (
+        asdict(settings)
+        | asdict(loss)
+        | batches
+        | {"seed": seed, "dtype": str(net.dtype).removeprefix("torch.")}
+    )
+    data = entries_digest([*train, *validation])
+    identity = [architecture.to_dict(), config, data, source_digest(), str(initial or "")]
+    trainer = Trainer(
+        PhononTask(net, graphs, held_out, loss, seed=seed, **batches),
+        settings,
+        TrainingPaths(restart, history_csv),
+        digest=digest(identity),
+        progress=progress,
+    )
+    result = trainer.run()
+    save_model(
+        out_model,
+        ModelFile(
+            kind="phonon",
+            architecture=architecture.to_dict(),
+            species=species,
+            state_dict={key: value.cpu() for key, value in result.state_dict.items()},
+            statistics=asdict(statistics),
+            history=result.history,
+            data_digest=data,
+            config=config,
+        ),
+    )
+    trainer.discard_restart()
+    return result
+
+
+def _initial_net(
+    species: list[int], architecture: PhononArchitecture, seed: int, initial: str | os.PathLike[str] | None
+) -> PhononNet:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = PhononNet(species, architecture)
+    if initial is not None:
+        source = load_phonon_net(initial)
+        if source.species != species or source.architecture != architecture:
+            raise InputError(
+                initial, "has other species or another architecture", "use the settings that it was made with"
+            )
+        net.load_state_dict(source.state_dict())
+    return net
+
+
+def _from_section(kind: type, section: Any) -> Any:
+    return kind(
+        **{item.name: getattr(section, item.name) for item in fields(kind) if hasattr(section, item.name)}
+    )
