@@ -1,0 +1,29 @@
+"""What each figure shows, in the words that a reader needs."""
+
+_TEXTS = {
+    "velocity": """Fermi velocity relative to the static lattice against temperature, with standard
+    errors over antithetic pairs. (a) Estimators that gaps and cone shifts of single samples do not bias, or
+    only little (bilayer); marks: first window, dotted: other windows; shifted sideways for legibility. (b)
+    Straight-line slope from the folded K point: its reduction is a finite-size artefact, apart from its
+    window and cell it says little.""",
+    "learning_curves": """Errors on the validation split and mean training loss during training. The
+    open circle marks the model that is kept: the smallest validation error of the averaged weights.""",
+    "parity_phonon": """Predicted against DFT energies and force components of structures that training
+    never saw, and their difference. Energies are relative to the model's atomic energies; the DFT forces
+    have their mean removed.""",
+    "parity_electron": """Predicted against DFT Hamiltonian matrix elements of the test structures (a
+    random choice of elements), and how their absolute errors are distributed, beside the two-centre
+    baseline. Dashed: MAE over all elements.""",
+    "phonon_bands": """(a) Phonon bands of the network and of DFT; circles mark the q points that the DFT
+    supercell holds (the rms difference is taken at all of these in the zone); DFT lines between
+    them interpolate its force constants. (b) Shear and breathing of the layers against DFT slips.""",
+    "displacements": """Root mean square displacements of the samples against the exact values of the
+    harmonic distribution.""",
+    "bands": """Electron bands from predicted (dashed) and DFT (grey) Hamiltonians of structures that training
+    never saw, relative to the DFT Fermi level; predicted ones after one common shift.""",
+    "convergence": """Running mean of the velocity ratio ± standard error, and the standard error alone,
+    against the number of antithetic pairs; first window of each estimator.""",
+    "timing": """Wall time of all jobs of a stage and its longest job, and the largest memory of a job.
+    Jobs ran side by side, so the sum exceeds the duration of the run.""",
+}
+CAPTIONS = {name: " ".join(text.split()) for name, text in _TEXTS.items()}

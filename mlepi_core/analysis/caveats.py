@@ -1,0 +1,99 @@
+"""What a reader must know before using the numbers of a run, written from its settings and facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlepi_core.analysis.numbers import counted, fixed, joined, significant
+from mlepi_core.analysis.results import Results
+from mlepi_core.config.settings import Settings
+
+_POLICIES = {
+    "refuse": "No imaginary mode was allowed, and none was found: all modes were sampled as they are.",
+    "drop": "Imaginary modes were left out of the samples",
+    "absolute": "Imaginary modes were sampled with the absolute value of their frequency, uncontrolled",
+    "floor": "Modes below {floor:g} cm⁻¹, imaginary or not, were sampled at {floor:g} cm⁻¹",
+}
+_ERROR_BARS = """± is the standard error over independent antithetic pairs. All temperatures share their
+random numbers, so differences between temperatures are known better than each value. Errors of the
+networks, of the sampling cell and of the DFT functional are not in it: compare the test errors below.
+Estimators differ by definition; compare ratios of one estimator, not values of two."""
+_CELL_SIZE = """The {n}×{n} cell holds the phonons of its own {n}×{n} q mesh only. In tight-binding tests of
+the estimators (monolayer, 0 K) the reduction by manifold and operator doubled from n = 3 to n = 6
+(0.7 to 1.3 %) and grew to 1.6 % at n = 9. Quote a ratio together with its cell, and increase n until it
+settles."""
+_APPROXIMATIONS = """Displacements follow the quantum harmonic distribution of the relaxed lattice without
+thermal expansion. Electrons see frozen nuclei: states closer to the Fermi level than a phonon energy (0.2 eV
+in graphene) are beyond this static approximation. Velocities are those of the DFT functional and basis of the
+labels; quasiparticle corrections are not in them."""
+_LIMITS = """Networks: {phonon} and {electron} training steps on the cells of the data set, one model each, no
+committee. Force constants from a {fc[0]}×{fc[1]} cell. Sampling: {pairs} pairs at {temperatures} in a
+{n}×{n} cell. Longer training lowers the test errors, more pairs the error bars, a larger cell the finite-size
+effect; config/paper.yaml has larger settings."""
+
+
+def caveats(results: Results, settings: Settings) -> list[tuple[str, str]]:
+    """Title and text of each caveat, the most important ones first."""
+    return [
+        ("Imaginary and soft modes", soft_modes(results, settings)),
+        ("The naive slope shows a finite-size artefact", _naive(results)),
+        ("Error bars are statistical", _text(_ERROR_BARS)),
+        ("Size of the sampling cell", _text(_CELL_SIZE, n=settings.sampling.supercell[0])),
+        ("Harmonic, adiabatic, semi-local", _text(_APPROXIMATIONS)),
+        ("What limits this run", _limits(settings)),
+    ]
+
+
+def soft_modes(results: Results, settings: Settings) -> str:
+    """Policy for imaginary modes, how many modes it touched, and which ones are imaginary at all."""
+    policy = results.velocity_details.get("imaginary_policy") or settings.sampling.imaginary
+    text = _POLICIES.get(policy, f"Policy: {policy}").format(floor=settings.sampling.floor_cm1 or 0)
+    touched = results.velocity_details.get("n_touched_modes")
+    if policy != "refuse":
+        count = "an unknown number of modes" if touched is None else counted(int(touched), "mode")
+        n = settings.sampling.supercell
+        text += f" (policy “{policy}”); this touched {count} of the {n[0]}×{n[1]} sampling cell. "
+        text += "Their amplitudes are set by the policy, not by forces."
+    rigid = results.relaxation.get("rigid_layer_modes") or []
+    if rigid:
+        modes = joined(f"{mode['kind']} {_frequency(mode['frequency_cm1'])}" for mode in rigid)
+        text += f" Rigid-layer modes of this run at Γ: {modes} cm⁻¹ (i: imaginary)."
+    imaginary = results.relaxation.get("imaginary_modes") or []
+    if imaginary:
+        text += f" Force constants: {counted(len(imaginary), 'imaginary mode')} at commensurate q points."
+    return text
+
+
+def _naive(results: Results) -> str:
+    note = _note(results.velocity_details, "naive")
+    if not note:
+        return "The naive slope was not evaluated."
+    return f"{note} It is shown because it is what a straight-line fit gives, and is no result of this run."
+
+
+def _note(details: Mapping[str, Any], estimator: str) -> str:
+    rows = details.get("results") or []
+    return next((row["note"] for row in rows if row.get("estimator") == estimator and row.get("note")), "")
+
+
+def _limits(settings: Settings) -> str:
+    sampling = settings.sampling
+    return _text(
+        _LIMITS,
+        phonon=settings.training.phonon.steps,
+        electron=settings.training.electron.steps,
+        fc=settings.phonons.supercell,
+        pairs=sampling.pairs,
+        temperatures=counted(len(sampling.temperatures), "temperature"),
+        n=sampling.supercell[0],
+    )
+
+
+def _text(template: str, **values: object) -> str:
+    """Filled in, in one line."""
+    return " ".join(template.format(**values).split())
+
+
+def _frequency(value: float) -> str:
+    return f"{significant(-value)}i" if value < 0 else fixed(value, 1)

@@ -1,0 +1,100 @@
+"""Verbs on the networks: train, evaluate, predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mlepi_core.cli.options import PATH, device_option, json_option, say
+
+KIND = click.Choice(["phonon", "electron"])
+
+
+@click.command()
+@click.argument("kind", type=KIND)
+@click.argument("config", type=PATH)
+@click.option(
+    "--store", "stores", type=PATH, multiple=True, help="Label store (repeatable); by default labels.path."
+)
+@click.option("--out", type=PATH, metavar="MODEL", help="By default results/NAME/models/KIND.pt.")
+@click.option("--from", "start_from", type=PATH, metavar="MODEL", help="Start from this model's weights.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="By default `device` of CONFIG.")
+def train(
+    kind: str,
+    config: Path,
+    stores: tuple[Path, ...],
+    out: Path | None,
+    start_from: Path | None,
+    device: str | None,
+) -> None:
+    """Train the phonon or the electron network as CONFIG says.
+
+    An interrupted training goes on from its restart file if settings, data and code are the same.
+    """
+    from mlepi_core.config import label_files, load_config
+    from mlepi_core.progress import terminal
+    from mlepi_core.stages.train import train as run
+
+    settings = load_config(config)
+    results = Path("results") / settings.run.name
+    model = out or results / "models" / f"{kind}.pt"
+    history = results / "tables" / f"history_{kind}.csv" if out is None else model.with_suffix(".history.csv")
+    restart = results / "restart" / kind if out is None else model.parent / "restart"
+    report = run(
+        kind,
+        getattr(settings.training, kind),
+        list(stores) or label_files(settings.labels.path),
+        model,
+        restart_dir=restart,
+        history_csv=history,
+        start_from=start_from,
+        device=device or settings.device,
+        progress=terminal(f"train_{kind}"),
+    )
+    unit = "meV/Å" if kind == "phonon" else "meV"
+    say(f"{model}: best at step {report['best_step']}, validation MAE {report['best_value']:.4g} {unit}")
+
+
+@click.command()
+@click.argument("model", type=PATH)
+@click.argument("store", type=PATH)
+@click.option("--split", help="Entries of this split; by default all converged ones.")
+@json_option
+@device_option
+def evaluate(model: Path, store: Path, split: str | None, out: Path, device: str) -> None:
+    """Errors of MODEL on the labels of STORE, as one flat JSON object."""
+    from mlepi_core.artefacts import write_json
+    from mlepi_core.stages.evaluate import evaluate as run
+
+    write_json(out, run(model, [store], split, device=device))
+
+
+@click.command()
+@click.argument("model", type=PATH)
+@click.argument("source", type=PATH, metavar="STRUCTURE|SAMPLES")
+@click.argument("out", type=PATH)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float64", "float32"]),
+    default="float64",
+    show_default=True,
+    help="Precision of what is written; networks run in it too.",
+)
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Structures at once."
+)
+@device_option
+def predict(model: Path, source: Path, out: Path, dtype: str, batch_size: int, device: str) -> None:
+    """Predict for a structure that ASE reads, or for all samples of a sample file.
+
+    An electron model writes a label store with H and S, a phonon model extxyz with energy and forces.
+    """
+    from mlepi_core.progress import terminal
+    from mlepi_core.stages.predict import predict as run
+
+    run(model, source, out, device=device, dtype=dtype, batch_size=batch_size, progress=terminal("predict"))
+    say(f"{out} written")
+
+
+VERBS = (train, evaluate, predict)

@@ -1,0 +1,149 @@
+"""Verbs of the thermal averages: phonons, sample, velocity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mlepi_core.cli.options import PATH, device_option, json_option, say
+
+
+@click.command()
+@click.argument("model", type=PATH)
+@click.argument("structure", type=PATH)
+@click.option(
+    "--supercell",
+    type=click.IntRange(min=1),
+    nargs=3,
+    required=True,
+    metavar="N N 1",
+    help="Cells for the force constants.",
+)
+@click.option("--out", type=PATH, required=True, metavar="DIR", help="Folder for the files.")
+@click.option("--relax/--no-relax", default=True, show_default=True, help="Relax at fixed cell first.")
+@click.option("--displacement", type=float, default=0.02, show_default=True, help="Finite displacements, Å.")
+@click.option(
+    "--method",
+    type=click.Choice(["finite_differences", "hessian"]),
+    default="finite_differences",
+    show_default=True,
+    help="How the force constants are computed.",
+)
+@click.option(
+    "--sum-rules",
+    type=click.Choice(["none", "translational", "rotational"]),
+    default="translational",
+    show_default=True,
+    help="Rules imposed on the force constants.",
+)
+@device_option
+def phonons(
+    model: Path,
+    structure: Path,
+    supercell: tuple[int, int, int],
+    out: Path,
+    relax: bool,
+    displacement: float,
+    method: str,
+    sum_rules: str,
+    device: str,
+) -> None:
+    """Force constants of STRUCTURE from the phonon MODEL, written to a folder.
+
+    Imaginary modes are a warning here and a list in `mlepi info DIR`.
+    """
+    from mlepi_core.stages.phonons import phonons as run
+
+    run(
+        model,
+        structure,
+        supercell,
+        out,
+        relax=relax,
+        displacement=displacement,
+        method=method,
+        sum_rules=sum_rules,
+        device=device,
+    )
+    say(f"{out}: phonopy_params.yaml, reference.extxyz, relaxation.json")
+
+
+@click.command()
+@click.argument("folder", type=PATH, metavar="DIR")
+@click.option(
+    "--supercell",
+    type=click.IntRange(min=1),
+    nargs=3,
+    required=True,
+    metavar="n n 1",
+    help="Cells of the samples.",
+)
+@click.option("--temperature", type=float, required=True, metavar="T", help="K; 0 is zero-point motion.")
+@click.option("--pairs", type=click.IntRange(min=1), required=True, metavar="N", help="Pairs (u, −u).")
+@click.option(
+    "--seed", type=int, required=True, metavar="S", help="Same seed, same random numbers at every T."
+)
+@click.option("--out", type=PATH, required=True, metavar="FILE", help="Sample file (HDF5).")
+@click.option(
+    "--imaginary",
+    type=click.Choice(["refuse", "drop", "absolute", "floor"]),
+    default="refuse",
+    show_default=True,
+    help="What to do with imaginary modes.",
+)
+@click.option("--floor-cm1", type=float, metavar="X", help="Lowest frequency (--imaginary floor), cm⁻¹.")
+@click.option(
+    "--first-pair", type=click.IntRange(min=0), default=0, show_default=True, help="Number of the first pair."
+)
+def sample(
+    folder: Path,
+    supercell: tuple[int, int, int],
+    temperature: float,
+    pairs: int,
+    seed: int,
+    out: Path,
+    imaginary: str,
+    floor_cm1: float | None,
+    first_pair: int,
+) -> None:
+    """Thermal displacements of a supercell from the phonons in DIR."""
+    from mlepi_core.stages.sample import sample as run
+
+    run(
+        folder,
+        supercell,
+        temperature,
+        pairs,
+        seed,
+        out,
+        imaginary=imaginary,
+        floor_cm1=floor_cm1,
+        first_pair=first_pair,
+    )
+    say(f"{out}: {2 * pairs} samples at {temperature:g} K")
+
+
+@click.command()
+@click.argument("store", type=PATH)
+@click.option("--static", type=PATH, required=True, metavar="STORE0", help="Store of the undisplaced cell.")
+@click.option(
+    "--estimator",
+    type=click.Choice(["naive", "manifold", "bilayer", "operator"]),
+    required=True,
+    help="How the velocity is defined.",
+)
+@click.option("--window", type=float, nargs=2, metavar="LO HI", help="|k − K| in 1/Å; operator has none.")
+@json_option
+@device_option
+def velocity(
+    store: Path, static: Path, estimator: str, window: tuple[float, float] | None, out: Path, device: str
+) -> None:
+    """Fermi velocity from the Hamiltonians in STORE, against the static cell."""
+    from mlepi_core.stages.velocity import velocity as run
+
+    result = run(store, static, estimator, window, out, device=device)
+    say(f"{out}: ratio {result['ratio']:.5g}, velocity {result['v_m_per_s']:.6g} m/s")
+
+
+VERBS = (phonons, sample, velocity)

@@ -1,0 +1,118 @@
+"""Rough cost of a run, said before it starts: jobs, hours, disk.
+
+The rates are those of the quick run on one core of a 2020s server CPU; the GPU's are estimated from
+them. They are good for an order of magnitude: benchmark files tell what a run really took.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from mlepi_core.config.settings import Settings
+from mlepi_core.config.training import ElectronTraining, PhononTraining
+
+ATOMS_PER_CELL = 4  # graphene bilayer; other structures: order of magnitude only
+ATOMS_PER_LABEL = 64
+EDGES_PER_ATOM = 82  # within the support of C6.0 orbitals, both directions
+ORBITALS_PER_ATOM = 8
+GPU_SPEED_UP = 20.0
+
+# seconds on one core
+_PHONON_STEP = 3e-5  # per atom and channel, with product basis and forces
+_ELECTRON_STEP = 6e-11  # per edge, block and squared width of the features
+_BACKWARD = 3.0  # a training step over a prediction
+_EIGH = 4e-10  # per cubed orbital number, all states of one k
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run takes: number of jobs, hours on one core or one GPU, GB on disk."""
+
+    jobs: int
+    network_core_hours: float
+    other_core_hours: float
+    disk_gb: float
+    samples: int
+
+    @property
+    def gpu_hours(self) -> float:
+        """Hours of the networks on one GPU instead of a core."""
+        return self.network_core_hours / GPU_SPEED_UP
+
+
+def estimate(settings: Settings) -> Cost:
+    """Cost of everything that the settings ask for, finished parts included."""
+    sampling = settings.sampling
+    n_temperatures = len(sampling.temperatures)
+    samples = 2 * sampling.pairs * n_temperatures
+    atoms = ATOMS_PER_CELL * prod(sampling.supercell)
+    kept = _kept_pairs(settings) * 2 * n_temperatures
+    blocks = sampling.n_blocks * n_temperatures
+    kept_jobs = {"all": blocks, "subset": n_temperatures, "none": 0}[settings.hamiltonians.keep]
+    k_points = _velocity_points(settings)
+    training = _phonon_training(settings.training.phonon) + _electron_training(settings.training.electron)
+    inference = (samples + kept) * atoms * _electron_prediction(settings.training.electron)
+    eigen = samples * k_points * _EIGH * (atoms * ORBITALS_PER_ATOM) ** 3
+    return Cost(
+        jobs=26 + 2 * blocks + kept_jobs + n_temperatures,
+        network_core_hours=(training + inference) / 3600,
+        other_core_hours=eigen / 3600,
+        disk_gb=0.05 + (kept * _store_bytes(atoms) + samples * atoms * 24) / 1e9,
+        samples=samples,
+    )
+
+
+def cost_text(settings: Settings) -> str:
+    """The estimate in three lines."""
+    cost = estimate(settings)
+    cell = "×".join(map(str, settings.sampling.supercell))
+    return (
+        f"Run {settings.run.name}: {cost.samples} samples of {cell} cells at "
+        f"{len(settings.sampling.temperatures)} temperatures in about {cost.jobs} jobs.\n"
+        f"Rough cost of a full run: networks {_hours(cost.network_core_hours)} on one core or "
+        f"{_hours(cost.gpu_hours)} on one GPU; eigenvalues {_hours(cost.other_core_hours)} on one core; "
+        f"disk {_size(cost.disk_gb)}."
+    )
+
+
+def _kept_pairs(settings: Settings) -> int:
+    wanted = {"all": settings.sampling.pairs, "subset": settings.hamiltonians.subset, "none": 0}
+    return min(settings.sampling.pairs, wanted[settings.hamiltonians.keep])
+
+
+def _velocity_points(settings: Settings) -> int:
+    velocity = settings.velocity
+    windows = len(velocity.windows) + len(velocity.naive_windows)
+    return 1 + windows * velocity.directions * velocity.k_points
+
+
+def _phonon_training(section: PhononTraining) -> float:
+    atoms = section.steps * section.batch_size * ATOMS_PER_LABEL
+    return atoms * section.layers * section.channels * _PHONON_STEP
+
+
+def _electron_prediction(section: ElectronTraining) -> float:
+    """Seconds per atom of one prediction."""
+    width = sum((2 * degree + 1) * channels for degree, channels in enumerate(section.channels))
+    return EDGES_PER_ATOM * section.blocks * width**2 * _ELECTRON_STEP
+
+
+def _electron_training(section: ElectronTraining) -> float:
+    atoms = section.steps * section.batch_size * ATOMS_PER_LABEL
+    return atoms * _electron_prediction(section) * _BACKWARD
+
+
+def _store_bytes(atoms: int) -> float:
+    """H and S in float64, one of each Hermitian pair."""
+    return atoms * EDGES_PER_ATOM / 2 * ORBITALS_PER_ATOM**2 * 2 * 8
+
+
+def _hours(hours: float) -> str:
+    if hours < 1:
+        return f"{max(1, round(hours * 60))} min"
+    return f"{hours:.0f} h" if hours < 100 else f"{float(f'{hours:.2g}'):.0f} h"
+
+
+def _size(gigabytes: float) -> str:
+    return f"{gigabytes * 1000:.0f} MB" if gigabytes < 1 else f"{gigabytes:.0f} GB"

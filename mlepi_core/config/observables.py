@@ -1,0 +1,69 @@
+"""Sections `velocity`, `bands`, `derivative`: what is computed from Hamiltonians."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, field_validator
+
+from mlepi_core.config.base import Section, setting
+
+
+def _ordered(window: tuple[float, float]) -> tuple[float, float]:
+    if window[0] >= window[1]:
+        raise ValueError("the first number must be smaller than the second")
+    return window
+
+
+Window = Annotated[
+    tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0, le=0.5)]], AfterValidator(_ordered)
+]
+Estimator = Literal["naive", "manifold", "bilayer", "operator"]
+
+
+class VelocitySection(Section):
+    """Fermi velocity at the folded K point by several estimators."""
+
+    estimators: list[Estimator] = setting(
+        ["naive", "manifold", "bilayer", "operator"], min_length=1, description="estimators to evaluate"
+    )
+    windows: list[Window] = setting(
+        [(0.03, 0.10), (0.03, 0.05), (0.05, 0.10)],
+        unit="1/Å",
+        min_length=1,
+        description="windows of |k − K| of `manifold` and `bilayer`; the first is the one that figures show",
+    )
+    naive_windows: list[Window] = setting(
+        [(0.0, 0.03), (0.0, 0.05), (0.05, 0.10)],
+        unit="1/Å",
+        min_length=1,
+        description="windows of the straight-line slope; from 0 it shows the finite-size artefact",
+    )
+    directions: int = setting(3, ge=1, le=12, description="directions of k around K, each with ±k")
+    k_points: int = setting(4, ge=2, description="points of |k| in a window and direction")
+    gauge: Literal["atomic", "cell"] = setting("atomic", description="gauge of the velocity operator")
+
+    @field_validator("estimators")
+    @classmethod
+    def _distinct(cls, value: list[str]) -> list[str]:
+        if len(set(value)) != len(value):
+            raise ValueError("an estimator stands in the list more than once")
+        return value
+
+
+class BandsSection(Section):
+    """Bands of test structures: from the predicted Hamiltonian against those from the DFT one."""
+
+    points: int = setting(40, ge=2, description="points on each segment of Γ–M–K–Γ of the cell")
+    window: float = setting(1.0, unit="eV", gt=0, description="states within ± this of E_F are compared")
+
+
+class DerivativeSection(Section):
+    """dH/du at the ideal structure by central differences of the predicted Hamiltonian."""
+
+    steps: list[Annotated[float, Field(gt=0, le=0.1)]] = setting(
+        [1e-3, 1e-2], unit="Å", min_length=1, description="displacements of the central differences"
+    )
+    reference: str | None = setting(
+        None, description="label store of displaced cells with H, for the value from DFT"
+    )

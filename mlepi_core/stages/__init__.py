@@ -1,0 +1,1 @@
+"""One function per verb and rule: paths in, paths out; heavy libraries are imported inside."""

@@ -1,0 +1,226 @@
+"""Verb `convert`: raw engine output, stores and structures into one store or extxyz file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlepi_core.artefacts import InputError
+
+if TYPE_CHECKING:
+    from mlepi_core.formats.store import LabelEntry
+    from mlepi_core.orbitals import Basis
+
+TARGETS = ("store", "deeph", "deeph-legacy", "extxyz")
+DTYPES = ("float64", "float32")
+_TARGET_OF_SUFFIX = {".h5": "store", ".hdf5": "store", ".xyz": "extxyz", ".extxyz": "extxyz"}
+_SOURCE_PATTERNS = ("*.scfout", "*.scfout.xz", "*.scfout.gz", "*.h5", "*.xyz", "*.extxyz")
+_ROOT_ATTRS = ("engine", "xc")
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A file and its kind."""
+
+    path: Path
+    kind: str
+    name: str
+
+
+def convert(
+    sources: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    to: str | None = None,
+    dtype: str = "float64",
+    split: str | None = None,
+) -> dict[str, Any]:
+    """Convert one or more sources, or folders of them, into one file.
+
+    Parameters
+    ----------
+    sources
+        `.scfout` files (with `.out` and `.std` of the same stem beside them), label stores, extxyz
+        or other structure files; a folder stands for all of these below it.
+    destination
+        File to write; it appears only when everything was read.
+    to
+        ``store`` or ``extxyz``; by default from the destination's suffix.
+    dtype
+        Type of H and S in a store.
+    split
+        Split given to every entry; None keeps that of the source.
+
+    Returns
+    -------
+    dict
+        ``path``, ``kind``, ``n_structures``, ``unconverged`` (names) and ``without_energy`` (names).
+
+    Raises
+    ------
+    InputError
+        For any source that cannot be read; nothing is written then.
+    """
+    from mlepi_core.formats.store import SPLITS
+
+    target = _target(destination, to)
+    if dtype not in DTYPES:
+        raise InputError("--dtype", f"{dtype!r} is not one of {', '.join(DTYPES)}")
+    if split is not None and split not in SPLITS:
+        raise InputError("--split", f"{split!r} is not one of {', '.join(SPLITS)}")
+    found = _find([sources] if isinstance(sources, (str, os.PathLike)) else sources, Path(destination))
+    report: dict[str, Any] = {"path": str(destination), "kind": target, "n_structures": 0}
+    report |= {"unconverged": [], "without_energy": []}
+    entries = _recorded(_entries(found, split, blocks=target == "store"), report)
+    if target == "extxyz":
+        from mlepi_core.formats.extxyz import write_extxyz
+
+        write_extxyz(destination, entries)
+    else:
+        _write_store(destination, found, entries, dtype)
+    return report
+
+
+def _target(destination: str | os.PathLike[str], to: str | None) -> str:
+    target = to or _TARGET_OF_SUFFIX.get(Path(destination).suffix.lower())
+    if target is None:
+        raise InputError(
+            destination, "its suffix does not say what to write", f"give --to {'|'.join(TARGETS)}"
+        )
+    if target not in TARGETS:
+        raise InputError("--to", f"{target!r} is not one of {', '.join(TARGETS)}")
+    if target.startswith("deeph"):
+        raise InputError("--to", f"{target!r} cannot be written yet", "use --to store or --to extxyz")
+    return target
+
+
+def _find(sources: Sequence[str | os.PathLike[str]], destination: Path) -> list[_Source]:
+    """Readable files among the sources and in their folders, but for the destination."""
+    from mlepi_core.formats.detect import detect
+
+    files: list[tuple[Path, str]] = []
+    for source in map(Path, sources):
+        kind = detect(source)
+        if source.is_dir():
+            inside = sorted({path for pattern in _SOURCE_PATTERNS for path in source.rglob(pattern)})
+            old = destination.resolve()
+            inside = [path for path in inside if path.resolve() != old and not path.name.startswith(".")]
+            if not inside:
+                remedy = f"expected {', '.join(_SOURCE_PATTERNS[:1] + _SOURCE_PATTERNS[3:])} files in it"
+                raise InputError(source, "holds nothing that can be converted", remedy)
+            files += [(path, detect(path)) for path in inside]
+        else:
+            files.append((source, kind))
+    if not files:
+        raise InputError("convert", "no source given")
+    for path, kind in files:
+        if kind not in ("scfout", "store", "extxyz", "structure"):
+            raise InputError(
+                path, f"a file of kind {kind!r} cannot be converted", "give .scfout, store or extxyz"
+            )
+    names = _names([path for path, _ in files])
+    return [_Source(path, kind, name) for (path, kind), name in zip(files, names, strict=True)]
+
+
+def _names(paths: list[Path]) -> list[str]:
+    """Stems if they differ, else the folders' names (``a/openmx.scfout`` and ``b/openmx.scfout``: a, b)."""
+    from mlepi_core.formats.compressed import plain_name
+
+    stems = [Path(plain_name(path)).stem for path in paths]
+    if len(set(stems)) == len(stems):
+        return stems
+    folders = [path.resolve().parent.name for path in paths]
+    if len(set(folders)) == len(folders):
+        return folders
+    return [f"{folder}_{stem}" for folder, stem in zip(folders, stems, strict=True)]
+
+
+def _entries(found: list[_Source], split: str | None, *, blocks: bool) -> Iterator[LabelEntry]:
+    """All entries one after another, with layers and, if asked for, another split."""
+    from mlepi_core.structures.layers import ensure_layers
+
+    for source in found:
+        for entry in _READERS[source.kind](source, blocks):
+            try:
+                entry.atoms = ensure_layers(entry.atoms)
+            except InputError as error:
+                raise InputError(source.path, f"{entry.name}: {error.problem}", error.remedy) from None
+            entry.split = split or entry.split
+            yield entry
+
+
+def _read_scfout(source: _Source, blocks: bool) -> Iterator[LabelEntry]:
+    from mlepi_core.formats.openmx import read_openmx
+
+    entry, _ = read_openmx(source.path, name=source.name)
+    yield entry
+
+
+def _read_store(source: _Source, blocks: bool) -> Iterator[LabelEntry]:
+    from mlepi_core.formats.store import LabelStore
+
+    with LabelStore(source.path) as store:
+        for name in store.names:
+            yield store.read(name, blocks=blocks)
+
+
+def _read_structures(source: _Source, blocks: bool) -> Iterator[LabelEntry]:
+    from mlepi_core.formats.extxyz import read_extxyz
+
+    yield from read_extxyz(source.path)
+
+
+_READERS: dict[str, Callable[[_Source, bool], Iterator[LabelEntry]]] = {
+    "scfout": _read_scfout,
+    "store": _read_store,
+    "extxyz": _read_structures,
+    "structure": _read_structures,
+}
+
+
+def _recorded(entries: Iterator[LabelEntry], report: dict[str, Any]) -> Iterator[LabelEntry]:
+    for entry in entries:
+        report["n_structures"] += 1
+        if entry.converged is False:
+            report["unconverged"].append(entry.name)
+        if entry.energy is None:
+            report["without_energy"].append(entry.name)
+        yield entry
+
+
+def _write_store(
+    destination: str | os.PathLike[str], found: list[_Source], entries: Iterator[LabelEntry], dtype: str
+) -> None:
+    from mlepi_core.formats.store import StoreWriter
+
+    basis, attrs = _basis_and_attrs(found)
+    with StoreWriter(destination, basis, attrs, dtype=dtype) as writer:
+        for entry in entries:
+            writer.add(entry)
+
+
+def _basis_and_attrs(found: list[_Source]) -> tuple[Basis | None, dict[str, Any]]:
+    """Basis of all sources together, and the root attributes on which they agree."""
+    from mlepi_core.formats.scfout import read_scfout
+    from mlepi_core.formats.store import LabelStore
+    from mlepi_core.labels.dataset import merge_bases
+
+    basis: Basis | None = None
+    described: list[dict[str, Any]] = []
+    for source in found:
+        if source.kind == "scfout":
+            scfout = read_scfout(source.path)
+            basis = merge_bases(basis, scfout.basis, source.path)
+            described.append({"engine": "openmx", "xc": scfout.settings.settings()["xc"]})
+        elif source.kind == "store":
+            with LabelStore(source.path) as store:
+                basis = merge_bases(basis, store.basis, source.path)
+                described.append({key: store.attrs[key] for key in _ROOT_ATTRS if key in store.attrs})
+        else:
+            described.append({})
+    first = described[0]
+    return basis, {
+        key: first[key] for key in first if all(other.get(key) == first[key] for other in described)
+    }

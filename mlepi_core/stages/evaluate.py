@@ -1,0 +1,232 @@
+"""Verb `evaluate`, and the tables of errors of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlepi_core.artefacts import InputError, write_csv, write_json
+
+if TYPE_CHECKING:
+    from mlepi_core.formats.store import LabelEntry
+
+ERROR_COLUMNS = ("model", "split", "quantity", "unit", "value", "n_structures")
+PARITY_PHONON = ("quantity", "split", "structure", "label", "predicted", "unit")
+PARITY_ELECTRON = ("kind", "split", "structure", "label_eV", "predicted_eV", "baseline_eV")
+SPLITS = ("train", "validation", "test", "reference")
+# Matrix elements in the parity table, per structure and kind of block.
+PARITY_SAMPLES = 1500
+
+_UNITS = ("meV_per_atom", "meV_per_A", "meV")
+
+
+def evaluate(
+    model: str | os.PathLike[str],
+    stores: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    split: str | None = None,
+    *,
+    device: str = "auto",
+) -> dict[str, float]:
+    """Errors of a model on labelled structures, as a flat dictionary.
+
+    Parameters
+    ----------
+    model
+        Model file of either network.
+    stores
+        One label store or several; converged entries that carry what the model predicts.
+    split
+        Only entries of this split.
+
+    Returns
+    -------
+    dict
+        The keys of `evaluate_phonon` or `evaluate_electron` without those per structure and of baselines.
+
+    Raises
+    ------
+    InputError
+        If no entry is left, or one has a species that the model does not know.
+    """
+    paths = [stores] if isinstance(stores, (str, os.PathLike)) else list(stores)
+    kind, errors_of = _evaluator(model, device)
+    entries = _entries(paths, split, kind)
+    if not entries:
+        wanted = "H and S" if kind == "electron" else "energy and forces"
+        of_split = "" if split is None else f" of split {split!r}"
+        raise InputError(
+            paths[0], f"holds no converged entry{of_split} with {wanted}", "choose another store or split"
+        )
+    result = errors_of(entries)
+    return {key: value for key, value in result.items() if key not in ("structures", "baselines")}
+
+
+def tabulate(
+    model: str | os.PathLike[str],
+    stores: Sequence[str | os.PathLike[str]],
+    out_json: str | os.PathLike[str],
+    out_parity: str | os.PathLike[str],
+    *,
+    device: str = "auto",
+    progress: Callable[..., None] | None = None,
+) -> None:
+    """Errors per split, and per structure of test and reference; and a table of pairs for parity plots.
+
+    Parameters
+    ----------
+    out_json
+        Rows with the columns of errors.csv; baselines are models of their own.
+    out_parity
+        CSV with `PARITY_PHONON` or `PARITY_ELECTRON` columns of the splits test and reference.
+    """
+    kind, errors_of = _evaluator(model, device)
+    rows: list[dict[str, Any]] = []
+    held_out: list[LabelEntry] = []
+    for done, split in enumerate(SPLITS):
+        entries = _entries(stores, split, kind)
+        if not entries:
+            continue
+        result = errors_of(entries)
+        rows += _rows(kind, split, result)
+        for name, baseline in result["baselines"].items():
+            rows += _rows(name if kind == "electron" else f"{name}", split, baseline)
+        if split in ("test", "reference"):
+            held_out += entries
+            for structure in result["structures"]:
+                rows += _rows(kind, f"{split}:{structure['name']}", structure | {"n_structures": 1})
+            for name, baseline in result["baselines"].items():
+                for structure in baseline.get("structures", ()):
+                    rows += _rows(name, f"{split}:{structure['name']}", structure | {"n_structures": 1})
+        if progress is not None:
+            progress(done + 1, len(SPLITS), split)
+    if not rows:
+        raise InputError(str(stores[0]), "holds nothing to evaluate on", "check labels.path")
+    write_json(out_json, rows)
+    parity, columns = _parity(model, kind, held_out, device)
+    write_csv(out_parity, parity, columns)
+
+
+def gather(files: Sequence[str | os.PathLike[str]], out_csv: str | os.PathLike[str]) -> None:
+    """One table errors.csv of the files of `tabulate`."""
+    rows = [row for path in files for row in json.loads(Path(path).read_text(encoding="utf-8"))]
+    write_csv(out_csv, rows, ERROR_COLUMNS)
+
+
+def _evaluator(
+    model: str | os.PathLike[str], device: str
+) -> tuple[str, Callable[[Sequence[LabelEntry]], dict[str, Any]]]:
+    from mlepi_core.nn.model_file import load_model, load_phonon_net
+
+    kind = load_model(model).kind
+    if kind == "phonon":
+        from mlepi_core.training.phonon_metrics import evaluate_phonon
+
+        net = load_phonon_net(model, device=device)
+        return kind, lambda entries: evaluate_phonon(net, entries)
+    from mlepi_core.nn.hamiltonian import load_hamiltonian_model
+    from mlepi_core.training.electron_metrics import evaluate_electron
+
+    hamiltonian = load_hamiltonian_model(model, device=device)
+    return kind, lambda entries: evaluate_electron(hamiltonian, entries)
+
+
+def _entries(paths: Sequence[str | os.PathLike[str]], split: str | None, kind: str) -> list[LabelEntry]:
+    from mlepi_core.stages.train import read_split
+
+    return read_split(paths, split, blocks=kind == "electron")
+
+
+def _rows(model: str, split: str, values: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of errors.csv from keys that end in their unit."""
+    rows = []
+    for key, value in values.items():
+        unit = next((unit for unit in _UNITS if key.endswith(f"_{unit}")), None)
+        if unit is None or not isinstance(value, (int, float)):
+            continue
+        quantity = key.removesuffix(f"_{unit}")
+        rows.append(
+            {
+                "model": model,
+                "split": split,
+                "quantity": quantity if "force" in key or "energy" in key else f"hamiltonian_{quantity}",
+                "unit": unit.replace("_per_A", "/Å").replace("_per_atom", "/atom"),
+                "value": float(value),
+                "n_structures": int(values["n_structures"]),
+            }
+        )
+    return rows
+
+
+def _parity(
+    model: str | os.PathLike[str], kind: str, entries: Sequence[LabelEntry], device: str
+) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    if kind == "phonon":
+        return _phonon_parity(model, entries, device), PARITY_PHONON
+    return _electron_parity(model, entries, device), PARITY_ELECTRON
+
+
+def _phonon_parity(
+    model: str | os.PathLike[str], entries: Sequence[LabelEntry], device: str
+) -> list[dict[str, Any]]:
+    """All force components, and the energy per atom less the model's atomic energies."""
+    from mlepi_core.nn.model_file import load_phonon_net
+    from mlepi_core.training.phonon_metrics import labelled_graph, predict_graphs
+
+    net = load_phonon_net(model, device=device)
+    e0 = net.e0.double().cpu().numpy()
+    graphs = [labelled_graph(entry, net.species, net.cutoffs) for entry in entries]
+    rows = []
+    for entry, graph, (energy, forces) in zip(entries, graphs, predict_graphs(net, graphs), strict=True):
+        common = {"split": entry.split, "structure": entry.name}
+        n_atoms = len(graph.species)
+        label = (graph.energy - e0[graph.species].sum()) / n_atoms
+        rows.append(
+            common | {"quantity": "energy", "label": label, "predicted": energy / n_atoms, "unit": "eV/atom"}
+        )
+        rows += [
+            common | {"quantity": "force", "label": float(a), "predicted": float(b), "unit": "eV/Å"}
+            for a, b in zip(graph.forces.ravel(), forces.ravel(), strict=True)
+        ]
+    return rows
+
+
+def _electron_parity(
+    model: str | os.PathLike[str], entries: Sequence[LabelEntry], device: str
+) -> list[dict[str, Any]]:
+    """A seeded choice of matrix elements of every kind of block."""
+    import numpy as np
+
+    from mlepi_core.graph import relation_masks
+    from mlepi_core.nn.hamiltonian import load_hamiltonian_model
+    from mlepi_core.randomness import stream
+
+    hamiltonian = load_hamiltonian_model(model, device=device)
+    rows = []
+    for number, entry in enumerate(entries):
+        matrix, arrays = entry.blocks, entry.atoms.arrays
+        predicted = hamiltonian.hamiltonians([entry.atoms], [matrix])[0].hamiltonian
+        baseline = hamiltonian.baseline_entries(entry.atoms, matrix)
+        pairs = matrix.pairs
+        onsite = (pairs[:, 0] == pairs[:, 1]) & (pairs[:, 2:] == 0).all(axis=1)
+        intra, inter = relation_masks(
+            pairs[:, 0], pairs[:, 1], pairs[:, 2:], arrays["layer"], arrays.get("winding")
+        )
+        generator = stream(0, "parity", number)
+        for kind, mask in (("onsite", onsite), ("intra", intra & ~onsite), ("inter", inter)):
+            places = np.flatnonzero(np.repeat(mask, np.diff(matrix.offsets)))
+            chosen = generator.choice(places, size=min(PARITY_SAMPLES, len(places)), replace=False)
+            rows += [
+                {
+                    "kind": kind,
+                    "split": entry.split,
+                    "structure": entry.name,
+                    "label_eV": float(matrix.hamiltonian[k]),
+                    "predicted_eV": float(predicted[k]),
+                    "baseline_eV": float(baseline[k]),
+                }
+                for k in np.sort(chosen)
+            ]
+    return rows

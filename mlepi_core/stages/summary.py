@@ -1,0 +1,67 @@
+"""Verb `summary`: the main results of a finished run as a short table."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+from mlepi_core.artefacts import InputError
+
+SHOWN = ("energy_mae", "force_mae", "hamiltonian_mae")
+
+
+def summary(folder: str | os.PathLike[str]) -> str:
+    """Text of velocities and test errors of a run, and where its report is.
+
+    Parameters
+    ----------
+    folder
+        Results folder of a finished run.
+
+    Raises
+    ------
+    InputError
+        If the run is not finished.
+    """
+    folder = Path(folder)
+    velocity = _rows(folder / "tables" / "velocity.csv")
+    errors = [row for row in _rows(folder / "tables" / "errors.csv") if row["split"] == "test"]
+    errors = [row for row in errors if row["quantity"] in SHOWN]
+    lines = ["", "Fermi velocity (first window of each estimator)"]
+    lines.append(f"{'estimator':<10} {'T (K)':>6} {'v (10^6 m/s)':>16} {'static':>8} {'ratio':>16}")
+    seen = set()
+    for row in velocity:
+        key = (row["estimator"], row["temperature_K"])
+        if key not in seen:
+            seen.add(key)
+            lines.append(_velocity_line(row))
+    lines += ["", "Errors on the test split"]
+    lines += [
+        f"{row['model']:<12} {row['quantity']:<28} {_short(row['value']):>10} {row['unit']}" for row in errors
+    ]
+    lines += ["", f"Report: {folder / 'report.html'}"]
+    return "\n".join(lines)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as handle:
+            return list(csv.DictReader(handle))
+    except OSError as error:
+        raise InputError(path, "no such file", "run the workflow to its end first") from error
+
+
+def _velocity_line(row: dict[str, str]) -> str:
+    value, error, static = (_mega(row[key]) for key in ("v_m_per_s", "v_se_m_per_s", "v_static_m_per_s"))
+    velocity = f"{value} ± {error}"
+    ratio = f"{_short(row['ratio'])} ± {_short(row['ratio_se'], 2)}"
+    return f"{row['estimator']:<10} {row['temperature_K']:>6} {velocity:>16} {static:>8} {ratio:>16}"
+
+
+def _mega(text: str) -> str:
+    return f"{float(text) / 1e6:.4f}" if text else "–"
+
+
+def _short(text: str, digits: int = 4) -> str:
+    return f"{float(text):.{digits}g}" if text else "–"

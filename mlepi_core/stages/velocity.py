@@ -1,0 +1,179 @@
+"""Verb `velocity`: Fermi velocity of thermal snapshots against the static cell."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlepi_core.electrons import VelocitySamples, VelocitySpec
+    from mlepi_core.formats.store import LabelEntry
+    from mlepi_core.progress import Progress
+
+StorePaths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+def velocity(
+    store: StorePaths,
+    static_store: str | os.PathLike[str],
+    estimator: str,
+    window: tuple[float, float] | None = None,
+    out_json: str | os.PathLike[str] | None = None,
+    *,
+    static_name: str | None = None,
+    directions: int = 3,
+    k_points: int = 6,
+    gauge: str = "atomic",
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Velocity of one estimator from Hamiltonians of snapshots.
+
+    Parameters
+    ----------
+    store
+        One or several label stores with H and S of snapshots of one temperature (entries with the
+        attributes temperature, pair, sign), or a store with a single undisplaced cell.
+    static_store
+        Label store with the undisplaced cell: the same n x n cell or a smaller one, which is repeated.
+    estimator
+        naive, manifold, bilayer or operator.
+    window
+        |k - K| in 1/Å; None takes the estimator's default. `operator` has none.
+    out_json
+        File for the result.
+    static_name
+        Entry of `static_store`; None takes the only one.
+    directions, k_points, gauge
+        See `mlepi_core.electrons.VelocitySpec`.
+    device
+        "cpu", "cuda" or "auto".
+
+    Returns
+    -------
+    dict
+        The columns of velocity.csv, the imaginary-mode policy and the number of modes it touched where
+        known, and what `mlepi_core.electrons.reduce_velocity` adds.
+    """
+    from mlepi_core.artefacts import write_json
+    from mlepi_core.electrons import VelocitySpec, reduce_velocity
+
+    spec = VelocitySpec.single(estimator, window, directions=directions, k_points=k_points, gauge=gauge)
+    samples = evaluate_stores(store, spec, device=device, progress=progress)
+    static = static_samples(static_store, samples.cone_n, spec, static_name, device)
+    result = reduce_velocity(samples, static, estimator) | sampling_facts(samples)
+    if out_json is not None:
+        write_json(out_json, result)
+    return result
+
+
+def evaluate_stores(
+    stores: StorePaths, spec: VelocitySpec, *, device: str = "cpu", progress: Progress | None = None
+) -> VelocitySamples:
+    """Estimator quantities of all entries of one or several label stores, merged.
+
+    Raises
+    ------
+    InputError
+        If entries without a pair number are more than one, or those of different temperatures meet.
+    """
+    from mlepi_core.artefacts import InputError
+    from mlepi_core.electrons import evaluate_label, merge
+    from mlepi_core.formats.store import LabelStore
+
+    parts = []
+    for path in [stores] if isinstance(stores, (str, os.PathLike)) else stores:
+        with LabelStore(path) as source:
+            names = source.select()
+            unpaired = [name for name in names if "pair" not in source.attributes(name)]
+            if not names or (unpaired and len(names) > 1):
+                problem = (
+                    f"entry {unpaired[0]} is no thermal sample" if unpaired else "holds no converged entry"
+                )
+                raise InputError(
+                    path, problem, "give samples with attributes pair and sign, or a single entry"
+                )
+            for done, name in enumerate(names):
+                entry = source.read(name)
+                entry.attrs = source.attrs | entry.attrs
+                parts.append(evaluate_label(entry, spec, device))
+                if progress is not None:
+                    progress(done + 1, len(names), name)
+    return merge(parts)
+
+
+def static_samples(
+    static_store: str | os.PathLike[str],
+    n: int | None,
+    spec: VelocitySpec,
+    name: str | None = None,
+    device: str = "cpu",
+) -> VelocitySamples:
+    """Estimator quantities of the undisplaced cell, repeated to n x n where it is smaller."""
+    from mlepi_core.electrons import evaluate_static
+
+    return evaluate_static(read_one(static_store, name, "static_name"), n, spec, device)
+
+
+def velocity_rows(
+    samples: VelocitySamples, static: VelocitySamples, spec: VelocitySpec
+) -> list[dict[str, Any]]:
+    """Results of all estimators and windows of `spec` for one temperature.
+
+    `bilayer` is left out for cells other than bilayers. Where the bands do not rise with |k| the row has no
+    values and says why: one estimator must not cost the others.
+
+    Raises
+    ------
+    NoDiracCone
+        If no estimator gives a value.
+    """
+    from mlepi_core.electrons import NoDiracCone, reduce_velocity, undefined_velocity
+
+    rows, failures = [], []
+    for estimator in spec.estimators:
+        if estimator == "bilayer" and samples.layers != 2:
+            continue
+        for window in spec.windows_of(estimator):
+            try:
+                row = reduce_velocity(samples, static, estimator, window)
+            except NoDiracCone as error:
+                failures.append(error)
+                row = undefined_velocity(samples, estimator, window, str(error))
+            rows.append(row | sampling_facts(samples))
+    if failures and len(failures) == len(rows):
+        raise failures[0]
+    return rows
+
+
+def sampling_facts(samples: VelocitySamples) -> dict[str, Any]:
+    """What velocity.json says of the soft modes: policy and number of modes touched, None if unknown."""
+    touched = samples.attrs.get("n_touched_modes")
+    return {
+        "imaginary_policy": samples.attrs.get("imaginary_policy"),
+        "n_touched_modes": None if touched is None else int(touched),
+    }
+
+
+def read_one(path: str | os.PathLike[str], name: str | None, option: str) -> LabelEntry:
+    """Entry `name` of a label store with H and S; None takes the only entry.
+
+    Raises
+    ------
+    InputError
+        If there are several and none is named (`option` says how), or H or S is missing.
+    """
+    from mlepi_core.artefacts import InputError
+    from mlepi_core.formats.store import LabelStore
+
+    with LabelStore(path) as store:
+        if name is None and len(store) != 1:
+            held = ", ".join(store.names) or "none"
+            raise InputError(path, f"holds {len(store)} entries", f"name one with {option}: {held}")
+        entry = store.read(store.names[0] if name is None else name)
+    if entry.blocks is None or entry.blocks.hamiltonian is None or entry.blocks.overlap is None:
+        raise InputError(
+            path, f"entry {entry.name} has no H or S", "give a store of predictions or DFT results"
+        )
+    return entry

@@ -1,0 +1,155 @@
+"""The report page: self-contained, complete, honest about soft modes and the naive slope."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from mlepi_core.analysis.captions import CAPTIONS
+from mlepi_core.analysis.registry import FIGURES
+from mlepi_core.artefacts import InputError
+from mlepi_core.config import Settings
+from mlepi_core.stages.report import report
+
+SETTINGS = Settings.model_validate({"sampling": {"imaginary": "floor", "floor_cm1": 25}})
+VOID = {"meta", "img", "br", "hr", "link", "input"}
+
+
+class Checker(HTMLParser):
+    """Collects references and checks that elements are closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.references: list[str] = []
+        self.ids: list[str] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        values = dict(attrs)
+        self.references += [values[key] or "" for key in ("src", "href") if key in values]
+        if "id" in values:
+            self.ids.append(values["id"] or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def page(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    out = tmp_path_factory.mktemp("page") / "report.html"
+    report(run_folder, out, SETTINGS)
+    return out.read_text(encoding="utf-8")
+
+
+def test_self_contained_and_well_formed(page: str) -> None:
+    checker = Checker()
+    checker.feed(page)
+    assert checker.open == []
+    assert "script" not in checker.tags
+    assert "link" not in checker.tags
+    inside = {f"#{name}" for name in checker.ids}
+    assert len(inside) == len(checker.ids)
+    for reference in checker.references:
+        assert reference.startswith("data:image/") or reference in inside
+    assert not re.search(r"url\(|@import", page)
+
+
+def test_all_figures_and_tables(page: str) -> None:
+    assert page.count("data:image/svg+xml;base64,") == len(FIGURES) == len(CAPTIONS)
+    for words in (
+        "two-centre baseline",
+        "mean energy, no force",
+        "bg4x4_0019",
+        "twisted_21.79",
+        "TO/LO",
+        "DFT slips, from forces",
+        "‖dH/du‖",
+        "train electron",
+        "antithetic",
+        "resources/bilayer-graphene/rigid.h5",
+        "floor_cm1: 25.0",
+    ):
+        assert words in page, words
+
+
+def test_headline(page: str) -> None:
+    lead = re.search(r'<p class="lead">(.*?)</p>', page, re.S).group(1)
+    assert "manifold" in lead
+    assert "300 K" in lead
+    assert "±" in lead
+    assert "6.5 times below the two-centre baseline" in page
+    assert "40.5 meV" in page  # the worse of the two test cells, not the mean and not the twisted one
+
+
+def test_errors_of_one_structure(page: str) -> None:
+    """|energy error|, force MAE and its share of the rms force, H MAE, baseline, gain, bands."""
+    row = next(line for line in page.splitlines() if "bg4x4_0019" in line)
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", row)
+    assert cells == ["bg4x4_0019", "test", "1.73", "28.1", "2.0", "3.72", "24.2", "6.5", "40.5"]
+
+
+def test_soft_modes_and_artefact_are_said(page: str) -> None:
+    assert "sampled at 25 cm⁻¹ (policy “floor”); this touched 3 modes of the" in page
+    assert "finite-size artefact" in page
+    assert "retired.h5" not in page  # checked for an earlier configuration
+    assert page.count('<tr class="marked">') == 2 * 3  # three windows of the naive slope in two tables
+
+
+def test_imaginary_modes_are_shown_as_such(run_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder)
+    path = folder / "phonons" / "relaxation.json"
+    relaxation = json.loads(path.read_text(encoding="utf-8"))
+    relaxation["rigid_layer_modes"][0]["frequency_cm1"] = -12.5
+    relaxation["imaginary_modes"] = [{"q": [0, 0, 0], "frequency_cm1": -12.5}]
+    path.write_text(json.dumps(relaxation), encoding="utf-8")
+    details = folder / "tables" / "velocity.json"
+    details.write_text(
+        json.dumps({"imaginary_policy": "refuse", "n_touched_modes": 0, "results": []}), encoding="utf-8"
+    )
+    shutil.rmtree(folder / "labels")
+    report(folder, folder / "report.html", Settings())
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "shear 12.5i" in page
+    assert "1 imaginary mode at commensurate q points" in page
+    assert "The naive slope was not evaluated." in page
+
+
+@pytest.mark.parametrize("missing", ["figures/bands.svg", "tables/errors.csv", "phonons/relaxation.json"])
+def test_missing_file_is_named(missing: str, run_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder)
+    (folder / missing).unlink()
+    with pytest.raises(InputError, match=re.escape(missing)):
+        report(folder, folder / "report.html", SETTINGS)
+    assert not (folder / "report.html").exists()
+
+
+def test_names_are_escaped(run_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder)
+    for path in (folder / "tables").glob("*.csv"):
+        text = path.read_text(encoding="utf-8").replace("bg4x4_0009", "<b>x</b>")
+        path.write_text(text, encoding="utf-8")
+    report(folder, folder / "report.html", SETTINGS)
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "<b>x</b>" not in page
+    assert "&lt;b&gt;x&lt;/b&gt;" in page
+
+
+def test_huge_svg_is_replaced_by_png(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlepi_core.analysis.results.LARGEST_SVG_BYTES", 10)
+    report(run_folder, tmp_path / "report.html", SETTINGS)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == len(FIGURES)

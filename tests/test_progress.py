@@ -1,0 +1,32 @@
+"""Progress lines under a workflow."""
+
+from __future__ import annotations
+
+import io
+
+from mlepi_core.progress import lines
+
+
+def test_lines_are_prefixed_and_end_with_the_last_step() -> None:
+    stream = io.StringIO()
+    progress = lines("train_electron", stream, every_s=0.0)
+    for step in range(1, 4):
+        progress(step, 3, "val 14.2 meV")
+    written = stream.getvalue().splitlines()
+    assert written[-1] == "[train_electron] step 3/3, val 14.2 meV"
+
+
+def test_short_work_says_nothing() -> None:
+    stream = io.StringIO()
+    progress = lines("x", stream, every_s=1000.0)
+    for step in range(1, 11):
+        progress(step, 10)
+    assert stream.getvalue() == ""
+
+
+def test_time_left_is_shown() -> None:
+    stream = io.StringIO()
+    progress = lines("x", stream, every_s=0.0)
+    progress(0, 10)
+    progress(5, 10)
+    assert stream.getvalue().splitlines()[-1].endswith("s left")
