@@ -1,0 +1,179 @@
+# Input functions and helpers for params; no rules.
+import json
+from pathlib import Path
+
+from mlepi_core.artefacts import sha256_file
+from mlepi_core.config import label_files, stage_config
+from mlepi_core.labels.checksums import read_sums
+from mlepi_core.provenance import code_digest
+
+
+def given(*paths):
+    """Those paths that the configuration names."""
+    return [path for path in paths if path]
+
+
+RESULTS = f"results/{SETTINGS.run.name}"
+TEMPERATURES = [f"{temperature:g}" for temperature in SETTINGS.sampling.temperatures]
+BLOCKS = range(SETTINGS.sampling.n_blocks)
+TRAINING_STORES = label_files(SETTINGS.labels.path)
+REFERENCE_STORES = label_files(SETTINGS.labels.reference)
+PHONON_REFERENCES = given(SETTINGS.phonons.reference, SETTINGS.phonons.slip_reference)
+DERIVATIVE_REFERENCES = given(SETTINGS.derivative.reference)
+STRUCTURE_FILES = given(SETTINGS.structure.file)
+DATA_FILES = sorted({*TRAINING_STORES, *REFERENCE_STORES, *PHONON_REFERENCES, *DERIVATIVE_REFERENCES})
+ALL_SECTIONS = sorted(type(SETTINGS).model_fields)
+ELECTRON_CODE, PHONON_CODE = "*.electron*", "*.phonon*"
+
+# Tables for readers.
+TABLES = [
+    "errors",
+    "phonon_bands",
+    "phonon_errors",
+    "displacements",
+    "bands",
+    "band_errors",
+    "derivative",
+    "velocity",
+    "convergence",
+    "estimators",
+    "timing",
+]
+
+# Figures: the tables that each one reads, the configuration that it uses, its place in Snakemake's own report.
+FIGURES = {
+    "learning_curves": {
+        "input": {
+            "phonon": "<results>/tables/history_phonon.csv",
+            "electron": "<results>/tables/history_electron.csv",
+        },
+        "category": "Networks",
+    },
+    "parity_phonon": {
+        "input": {
+            "parity": "<results>/evaluation/phonon_parity.csv",
+            "errors": "<results>/tables/errors.csv",
+        },
+        "category": "Networks",
+    },
+    "parity_electron": {
+        "input": {
+            "parity": "<results>/evaluation/electron_parity.csv",
+            "errors": "<results>/tables/errors.csv",
+        },
+        "category": "Networks",
+    },
+    "phonon_bands": {
+        "input": {
+            "bands": "<results>/tables/phonon_bands.csv",
+            "errors": "<results>/tables/phonon_errors.csv",
+        },
+        "cfg": ["figures.phonons"],
+        "category": "Phonons",
+    },
+    "displacements": {
+        "input": {"displacements": "<results>/tables/displacements.csv"},
+        "category": "Phonons",
+    },
+    "bands": {
+        "input": {"bands": "<results>/tables/bands.csv", "errors": "<results>/tables/band_errors.csv"},
+        "cfg": ["figures.bands"],
+        "category": "Electrons",
+    },
+    "velocity": {
+        "input": {"velocity": "<results>/tables/velocity.csv"},
+        "cfg": ["figures.velocity"],
+        "category": "Electrons",
+    },
+    "convergence": {
+        "input": {"convergence": "<results>/tables/convergence.csv"},
+        "category": "Electrons",
+    },
+    "timing": {
+        "input": {"timing": "<results>/tables/timing.csv"},
+        "category": "Run",
+    },
+}
+
+
+def cfg(*keys):
+    """The named parts of the configuration as canonical text: a change of them reruns the rule."""
+    return stage_config(SETTINGS, *keys)
+
+
+def code(*stages, without=()):
+    """Digest of the stages' code and of the helper of all scripts: a change of it reruns the rule."""
+    helper = Path(workflow.basedir) / "workflow_scripts" / "_job.py"
+    return code_digest(*(f"mlepi_core.stages.{stage}" for stage in stages), without=without, files=[helper])
+
+
+def sums(paths):
+    """SHA-256 of data files, as their lists state them (`verify_labels` compares): new content reruns the rule."""
+    return json.dumps({path: checksum(Path(path)) for path in sorted(paths)})
+
+
+def checksum(path):
+    """SHA-256 that the list in a file's folder states, else of the file itself."""
+    return read_sums(path.parent).get(path.name) or sha256_file(path)
+
+
+def label_key(path):
+    """Name of a data file below the results: its path without the parts that lead out of a folder."""
+    return Path(path).as_posix().replace("../", "").lstrip("/")
+
+
+def label_file(wildcards):
+    """The data file behind a name of `label_key`."""
+    return [path for path in DATA_FILES if label_key(path) == wildcards.label]
+
+
+def verified(paths):
+    """Proofs that data files are as listed. New content makes them anew, a touch does not.
+
+    These are no `ancient` inputs: the planner looks at the params of a job only if no job before it runs, and then
+    relies on the times of its inputs.
+    """
+    return [f"<results>/labels/verified/{label_key(path)}.json" for path in sorted(set(paths))]
+
+
+def per_temperature(pattern):
+    """Files of one temperature, one for each block."""
+
+    def files(wildcards):
+        return expand(pattern, T=wildcards.T, block=BLOCKS)
+
+    return files
+
+
+def every_block(pattern):
+    """Files of all temperatures and blocks."""
+    return expand(pattern, T=TEMPERATURES, block=BLOCKS)
+
+
+def block_pairs(wildcards):
+    """First pair of a block and the number of its pairs."""
+    return SETTINGS.sampling.block_pairs(int(wildcards.block))
+
+
+def kept_pairs(wildcards):
+    """Number of pairs of a block whose Hamiltonians are kept."""
+    first, count = block_pairs(wildcards)
+    limit = {"all": SETTINGS.sampling.pairs, "subset": SETTINGS.hamiltonians.subset, "none": 0}
+    return max(0, min(count, limit[SETTINGS.hamiltonians.keep] - first))
+
+
+def kept_hamiltonians(wildcards):
+    """Stores of predicted Hamiltonians that the run keeps."""
+    limit = {"all": SETTINGS.sampling.pairs, "subset": SETTINGS.hamiltonians.subset, "none": 0}
+    blocks = [b for b in BLOCKS if SETTINGS.sampling.block_pairs(b)[0] < limit[SETTINGS.hamiltonians.keep]]
+    return expand("<results>/hamiltonians/T{T}/block{block}.h5", T=TEMPERATURES, block=blocks)
+
+
+def table_files(wildcards):
+    """All tables for readers."""
+    return expand("<results>/tables/{name}.csv", name=TABLES)
+
+
+def figure_files(wildcards):
+    """All figures in both formats with their numbers."""
+    return expand("<results>/figures/{name}.{kind}", name=FIGURES, kind=["png", "svg", "csv"])

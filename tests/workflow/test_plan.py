@@ -1,0 +1,153 @@
+"""The workflow can be planned from a fresh clone: profiles, configurations, lint, messages."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.workflow.tree import RULE_LINE, Tree
+
+
+@pytest.mark.parametrize("name", [pytest.param("config", marks=pytest.mark.slow), "test", "paper"])
+def test_every_configuration_plans_and_says_its_cost(fresh_tree: Tree, name: str) -> None:
+    text = fresh_tree.snakemake("-n", "--cores", "2", "--configfile", f"config/{name}.yaml").stdout
+    rules = set(RULE_LINE.findall(text))
+    assert {"train_phonon", "train_electron", "sample_block", "write_report", "write_manifest"} <= rules
+    assert re.search(r"Rough cost of a full run: .* GPU; .*disk \d+ [MG]B", text)
+
+
+@pytest.mark.slow
+def test_a_given_configuration_stands_alone(fresh_tree: Tree) -> None:
+    text = fresh_tree.snakemake("-n", "--cores", "2", "--configfile", "config/test.yaml").stdout
+    assert "results/test/samples/T300/block1.h5" in text
+    assert "T100" not in text
+    assert "results/quick" not in text
+
+
+@pytest.mark.slow
+def test_all_hamiltonians_kept_are_measured_from_their_files(fresh_tree: Tree) -> None:
+    text = fresh_tree.snakemake("-n", "--cores", "2", "--configfile", "config/paper.yaml").stdout
+    rules = RULE_LINE.findall(text)
+    assert rules.count("predict_block") == rules.count("measure_hamiltonians") == 30
+    assert "measure_samples" not in rules
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--profile", "slurm"),
+        pytest.param(("--workflow-profile", "slurm"), marks=pytest.mark.slow),
+        pytest.param(("--profile", "profiles/local-gpu"), marks=pytest.mark.slow),
+    ],
+)
+def test_profiles_are_found(fresh_tree: Tree, arguments: tuple[str, str]) -> None:
+    text = fresh_tree.snakemake(*arguments, "-n").stdout
+    assert "train_electron" in text
+    if "slurm" in arguments:
+        assert "gpu_model=a100" in text
+
+
+@pytest.mark.parametrize("name", ["default", "local", "local-gpu", "slurm"])
+def test_profiles_agree_on_reruns_and_are_not_quiet(root: Path, name: str) -> None:
+    profile = yaml.safe_load((root / "profiles" / name / "config.yaml").read_text(encoding="utf-8"))
+    assert profile["rerun-incomplete"] is True
+    assert profile["max-checksum-file-size"] == 1_000_000_000
+    assert "quiet" not in profile
+    assert name != "default" or not any("resources" in key for key in profile)
+    assert name == "slurm" or "retries" not in profile
+
+
+def test_slurm_profile_sends_every_gpu_rule_to_a_gpu(root: Path) -> None:
+    profile = yaml.safe_load((root / "profiles/slurm/config.yaml").read_text(encoding="utf-8"))
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted((root / "rules").glob("*.smk")))
+    blocks = re.split(r"^ *rule (\w+):\n", text, flags=re.MULTILINE)
+    gpu_rules = {name for name, body in zip(blocks[1::2], blocks[2::2], strict=True) if "gpu=1" in body}
+    assert gpu_rules
+    assert gpu_rules == set(profile["set-resources"])
+
+
+def test_lint(fresh_tree: Tree) -> None:
+    assert "Congratulations" in fresh_tree.snakemake("--lint").stdout
+
+
+def test_format(root: Path) -> None:
+    command = [sys.executable, "-m", "snakefmt", "--check", "Snakefile", "rules"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_rule_has_its_digests(root: Path) -> None:
+    """Config and code reach a job through params only, and every computing rule has both."""
+    for path in sorted((root / "rules").glob("*.smk")):
+        text = path.read_text(encoding="utf-8")
+        count = len(re.findall(r"^ *rule\b", text, flags=re.MULTILINE))
+        for directive in (
+            "cfg=",
+            "code=",
+            "log:",
+            "benchmark:",
+            "conda:",
+            "threads:",
+            "resources:",
+            "script:",
+        ):
+            found = len(re.findall(rf"^ +{directive}", text, flags=re.MULTILINE))
+            assert found == count, (path.name, directive)
+        assert "shell:" not in text
+
+
+def test_every_script_belongs_to_a_rule(root: Path) -> None:
+    scripts = sorted((root / "workflow_scripts").glob("[!_]*.py"))
+    used = {
+        name
+        for path in (root / "rules").glob("*.smk")
+        for name in re.findall(r"workflow_scripts/(\w+\.py)", path.read_text(encoding="utf-8"))
+    }
+    assert {path.name for path in scripts} == used - {"_job.py"}
+
+
+def bad_config(tree: Tree, tmp_path: Path, **sections: dict[str, object]) -> str:
+    config = yaml.safe_load((tree.path / "config/config.yaml").read_text(encoding="utf-8"))
+    for name, values in sections.items():
+        config[name] = {**config[name], **values}
+    path = tmp_path / "bad.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    done = tree.snakemake("-n", "--cores", "1", "--configfile", str(path), check=False)
+    assert done.returncode != 0
+    assert "train_phonon" not in done.stdout
+    return done.stdout
+
+
+def test_negative_temperature_stops_the_plan(fresh_tree: Tree, tmp_path: Path) -> None:
+    text = bad_config(fresh_tree, tmp_path, sampling={"temperatures": [0, -5]})
+    assert "bad.yaml: sampling.temperatures[1] = -5: must be ≥ 0 K\n" in text
+    assert "Traceback" not in text
+
+
+@pytest.mark.slow
+def test_unknown_key_stops_the_plan(fresh_tree: Tree, tmp_path: Path) -> None:
+    text = bad_config(fresh_tree, tmp_path, sampling={"temperature": 300})
+    assert "sampling.temperature: unknown key; did you mean temperatures?" in text
+
+
+@pytest.mark.slow
+def test_missing_store_stops_the_plan(fresh_tree: Tree, tmp_path: Path) -> None:
+    text = bad_config(fresh_tree, tmp_path, labels={"path": ["resources/none.h5"]})
+    assert "labels.path[0] = resources/none.h5: no such file or folder" in text
+
+
+@pytest.mark.slow
+def test_message_without_the_package(tree: Tree) -> None:
+    """A Python without the package or its libraries gives one clear error instead of a traceback."""
+    broken = tree.path / "mlepi_core/config/__init__.py"
+    broken.write_text("raise ModuleNotFoundError('No module named pydantic')\n", encoding="utf-8")
+    done = tree.snakemake("-n", "--cores", "1", check=False)
+    assert done.returncode != 0
+    assert "mlepi_core cannot be imported" in done.stdout
+    assert "make install" in done.stdout
+    assert "Traceback" not in done.stdout

@@ -1,0 +1,155 @@
+"""The whole workflow on its smallest configuration, for real; and what happens when it is killed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.workflow.tree import PARTS, Tree
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+ARGUMENTS = ("--profile", "profiles/local", "--configfile", "config/test.yaml")
+RESULTS = Path("results/test")
+
+
+def clone(root: Path, path: Path) -> Tree:
+    """The sources, and the real label files."""
+    path.mkdir()
+    for part in PARTS:
+        if (root / part).is_dir():
+            shutil.copytree(root / part, path / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(root / part, path / part)
+    shutil.copytree(root / "resources/bilayer-graphene", path / "resources/bilayer-graphene")
+    return Tree(path)
+
+
+@pytest.fixture(scope="module")
+def finished(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    tree = clone(root, tmp_path_factory.mktemp("run") / "mlepi")
+    tree.snakemake(*ARGUMENTS)
+    return tree
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def test_second_run_does_nothing(finished: Tree) -> None:
+    assert "Nothing to be done" in finished.snakemake(*ARGUMENTS).stdout
+
+
+def test_tables_have_the_promised_columns(finished: Tree) -> None:
+    tables = finished.path / RESULTS / "tables"
+    velocity = rows(tables / "velocity.csv")
+    assert ",".join(velocity[0]) == (
+        "estimator,supercell_n,temperature_K,window_lo_per_A,window_hi_per_A,v_m_per_s,v_se_m_per_s,"
+        "v_static_m_per_s,ratio,ratio_se,n_pairs,n_evaluations,seed"
+    )
+    assert {row["estimator"] for row in velocity} == {"naive", "manifold", "bilayer", "operator"}
+    assert ",".join(rows(tables / "errors.csv")[0]) == "model,split,quantity,unit,value,n_structures"
+    assert ",".join(rows(tables / "estimators.csv")[0]) == (
+        "scheme,observable,temperature_K,supercell_n,cost_ratio_to_plain,ratio_lo,ratio_hi,n_evaluations"
+    )
+    details = json.loads((tables / "velocity.json").read_text())
+    assert details["imaginary_policy"] == "floor"
+    assert details["n_touched_modes"] > 0
+
+
+def test_figures_are_not_blank(finished: Tree) -> None:
+    from matplotlib.image import imread
+
+    folder = finished.path / RESULTS / "figures"
+    names = sorted(path.stem for path in folder.glob("*.png"))
+    assert len(names) == 9
+    for name in names:
+        assert np.ptp(imread(folder / f"{name}.png")) > 0.5, name
+        assert (folder / f"{name}.svg").read_text(encoding="utf-8").count("<path") > 5, name
+        assert rows(folder / f"{name}.csv"), name
+
+
+def test_every_job_leaves_a_log_and_a_benchmark(finished: Tree) -> None:
+    results = finished.path / RESULTS
+    logs = {path.relative_to(results / "logs").with_suffix("") for path in (results / "logs").rglob("*.log")}
+    benchmarks = {
+        path.relative_to(results / "benchmarks").with_suffix("")
+        for path in (results / "benchmarks").rglob("*.jsonl")
+    }
+    assert logs == benchmarks
+    assert Path("samples/T300/block1") in logs
+
+
+def test_report_is_self_contained(finished: Tree) -> None:
+    text = (finished.path / RESULTS / "report.html").read_text(encoding="utf-8")
+    assert "<svg" in text or "data:image" in text
+    assert 'src="http' not in text
+
+
+def test_manifest_knows_the_labels(finished: Tree) -> None:
+    manifest = json.loads((finished.path / RESULTS / "manifest.json").read_text())
+    assert "resources/bilayer-graphene/rigid.h5" in manifest["labels"]
+    assert "tables/velocity.csv" in manifest["files"]
+    assert manifest["commit"] is None
+
+
+def test_snakemakes_own_report(finished: Tree) -> None:
+    out = finished.path / RESULTS / "snakemake-report.html"
+    finished.snakemake(*ARGUMENTS, "--report", str(out))
+    assert out.stat().st_size > 100_000
+
+
+def test_killed_run_goes_on_to_the_same_history(finished: Tree, tmp_path: Path) -> None:
+    """After kill -9 of snakemake and its training, a new run ends with the history of an undisturbed one."""
+    path = tmp_path / "mlepi"
+    shutil.copytree(
+        finished.path, path, symlinks=True, ignore=shutil.ignore_patterns("results", ".snakemake")
+    )
+    tree = Tree(path)
+    target = str(RESULTS / "models/electron.pt")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", target, *ARGUMENTS],
+        cwd=path,
+        env=os.environ | {"PYTHONPATH": str(path)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        wait_for_restart_file(path / RESULTS / "restart/electron", process)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert not (path / target).exists()
+    locked = tree.snakemake(target, *ARGUMENTS, check=False)
+    assert locked.returncode != 0
+    assert "lock" in locked.stdout.lower()
+    tree.snakemake(*ARGUMENTS, "--unlock")
+    tree.snakemake(target, *ARGUMENTS)
+    resumed, undisturbed = (
+        [{key: value for key, value in row.items() if key != "wall_s"} for row in rows(file)]
+        for file in (t.path / RESULTS / "tables/history_electron.csv" for t in (tree, finished))
+    )
+    assert resumed == undisturbed
+
+
+def wait_for_restart_file(folder: Path, process: subprocess.Popen[bytes], seconds: float = 300) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert process.poll() is None, "the run ended before it could be killed"
+        if any(path.suffix == ".pt" for path in folder.glob("*")):
+            return
+        time.sleep(0.05)
+    raise AssertionError("no restart file was written")

@@ -1,0 +1,15 @@
+"""Errors of one network on the labels, with its trivial baselines."""
+
+from _job import job
+
+with job(snakemake) as run:
+    from mlepi_core.stages.evaluate import tabulate
+
+    tabulate(
+        snakemake.input.model,
+        snakemake.input.stores,
+        snakemake.output.errors,
+        snakemake.output.parity,
+        device=run.cfg["device"],
+        progress=run.progress,
+    )

@@ -1,0 +1,21 @@
+"""One block of thermal displacements."""
+
+from pathlib import Path
+
+from _job import job
+
+with job(snakemake) as run:
+    from mlepi_core.stages.sample import sample
+
+    first, count = snakemake.params.pairs
+    sample(
+        Path(snakemake.input[0]).parent,
+        run.cfg["sampling.supercell"],
+        float(snakemake.wildcards.T),
+        count,
+        run.cfg["sampling.seed"],
+        snakemake.output[0],
+        imaginary=run.cfg["sampling.imaginary"],
+        floor_cm1=run.cfg["sampling.floor_cm1"],
+        first_pair=first,
+    )
