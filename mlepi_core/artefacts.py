@@ -42,14 +42,46 @@ class InputError(MlepiError):
 
 
 @contextmanager
+def located(where: str | os.PathLike[str], *subjects: str) -> Iterator[None]:
+    """Put `where`, the file of the user, before what an InputError raised inside names.
+
+    With `subjects` only errors about these get it. Errors that name the file already, and subclasses, which
+    callers tell apart, pass unchanged.
+    """
+    name = os.fspath(where)
+    try:
+        yield
+    except InputError as error:
+        named = error.where.startswith(name) or (subjects and error.where not in subjects)
+        if named or type(error) is not InputError:
+            raise
+        place = name if name.endswith(error.where) else f"{name}: {error.where}"
+        raise InputError(place, error.problem, error.remedy) from error
+
+
+@contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; rename it to `path` on success.
 
     A reader therefore finds the old file, the whole new file or none. The folder is made if it
     is missing. On an exception the temporary file is removed.
+
+    Raises
+    ------
+    InputError
+        If `path` is a folder, or its own folder cannot be made or written.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir():
+        raise InputError(path, "is a folder", "name the file to write")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            path, f"its folder cannot be made ({error.strerror})", "choose another place"
+        ) from None
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise InputError(path, "its folder cannot be written", "choose another place or get permission")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary

@@ -107,6 +107,33 @@ rule derive_hamiltonian:
         "../workflow_scripts/derive_hamiltonian.py"
 
 
+rule compare_static_velocity:
+    """Velocity of static cells from true and from predicted Hamiltonians."""
+    input:
+        model="<results>/models/electron.pt",
+        references=ancient(STATIC_REFERENCES),
+        verified=verified(STATIC_REFERENCES),
+    output:
+        ensure("<results>/tables/static_velocity.csv", non_empty=True),
+    log:
+        "<logs>/compare_static_velocity.log",
+    benchmark:
+        "<benchmarks>/compare_static_velocity.jsonl"
+    conda:
+        "../envs/networks.yaml"
+    threads: 1
+    resources:
+        gpu=1,
+        mem_mb=4000,
+        runtime=30,
+    params:
+        cfg=cfg("checks.references", "velocity", "device"),
+        code=code("static", without=PHONON_CODE),
+        sums=sums(STATIC_REFERENCES),
+    script:
+        "../workflow_scripts/compare_static_velocity.py"
+
+
 rule gather_timing:
     """Wall time and memory of the stages."""
     input:
@@ -114,6 +141,7 @@ rule gather_timing:
         "<results>/tables/velocity.csv",
         "<results>/tables/bands.csv",
         "<results>/tables/derivative.csv",
+        "<results>/tables/static_velocity.csv",
         "<results>/tables/phonon_errors.csv",
     output:
         ensure("<results>/tables/timing.csv", non_empty=True),

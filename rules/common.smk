@@ -20,8 +20,11 @@ TRAINING_STORES = label_files(SETTINGS.labels.path)
 REFERENCE_STORES = label_files(SETTINGS.labels.reference)
 PHONON_REFERENCES = given(SETTINGS.phonons.reference, SETTINGS.phonons.slip_reference)
 DERIVATIVE_REFERENCES = given(SETTINGS.derivative.reference)
+STATIC_REFERENCES = SETTINGS.checks.references
 STRUCTURE_FILES = given(SETTINGS.structure.file)
-DATA_FILES = sorted({*TRAINING_STORES, *REFERENCE_STORES, *PHONON_REFERENCES, *DERIVATIVE_REFERENCES})
+DATA_FILES = sorted(
+    {*TRAINING_STORES, *REFERENCE_STORES, *PHONON_REFERENCES, *DERIVATIVE_REFERENCES, *STATIC_REFERENCES}
+)
 ALL_SECTIONS = sorted(type(SETTINGS).model_fields)
 ELECTRON_CODE, PHONON_CODE = "*.electron*", "*.phonon*"
 
@@ -34,6 +37,7 @@ TABLES = [
     "bands",
     "band_errors",
     "derivative",
+    "static_velocity",
     "velocity",
     "convergence",
     "estimators",

@@ -155,7 +155,7 @@ def small_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for kind in ("phonon", "electron"):
         out = folder / "results" / "quick" / "models" / f"{kind}.pt"
         section = getattr(settings.training, kind)
-        train(kind, section, stores, out, device="cpu", progress=False)
+        train(kind, section, stores, out, device="cpu")
     return folder
 
 

@@ -12,7 +12,11 @@ from mlepi_core.artefacts import InputError, atomic_path
 
 
 def read_table(
-    path: str | os.PathLike[str], columns: Sequence[str], *, numeric: Iterable[str] = ()
+    path: str | os.PathLike[str],
+    columns: Sequence[str],
+    *,
+    numeric: Iterable[str] = (),
+    may_be_empty: bool = False,
 ) -> pd.DataFrame:
     """Read a CSV table and check what a figure or the report needs of it.
 
@@ -24,6 +28,8 @@ def read_table(
         Columns that must be there; others are kept.
     numeric
         Columns that must hold numbers; empty cells become NaN.
+    may_be_empty
+        Accept a table without rows.
 
     Raises
     ------
@@ -46,7 +52,7 @@ def read_table(
             f"has no column {missing[0]!r}, its columns are {', '.join(table.columns)}",
             "make the table with this version of the program",
         )
-    if table.empty:
+    if table.empty and not may_be_empty:
         raise InputError(path, "has no rows", "run the stage that makes this table again")
     for name in numeric:
         table[name] = _numbers(path, table[name])

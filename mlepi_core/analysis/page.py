@@ -15,11 +15,11 @@ a { color: var(--accent); }
 .meta, .note, figcaption, caption { color: var(--soft); font-size: .88rem; }
 .lead { font-size: 1.1rem; }
 nav { margin: .8rem 0; font-size: .9rem; display: flex; flex-wrap: wrap; gap: .2rem 1rem; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.2rem, 1fr)); gap: .7rem;
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(10.5rem, 1fr)); gap: .7rem;
   margin: 1rem 0; }
 .card { border: 1px solid var(--line); border-top: 3px solid var(--accent); border-radius: 4px;
   padding: .55rem .7rem; }
-.card b { display: block; font-size: 1.2rem; line-height: 1.35; }
+.card b { display: block; font-size: 1.05rem; line-height: 1.35; overflow-wrap: anywhere; }
 .card span { display: block; font-size: .82rem; color: var(--soft); }
 figure { margin: 1.1rem 0; }
 figure div { overflow-x: auto; }

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import pandas as pd
 import yaml
 
 from mlepi_core import __version__
@@ -105,6 +106,7 @@ def _sections(results: Results, settings: Settings) -> list[Section]:
             figures("bands"),
             [t.band_table(tables["band_errors"]), t.derivative_table(tables["derivative"])],
         ),
+        *static_sections(tables["static_velocity"]),
         Section(
             "convergence",
             "Convergence",
@@ -127,6 +129,17 @@ def _sections(results: Results, settings: Settings) -> list[Section]:
             listing=yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         ),
     ]
+
+
+def static_sections(table: pd.DataFrame) -> list[Section]:
+    """The check of the velocity on static cells, if the run made it."""
+    if table.empty:
+        return []
+    text = (
+        "Undisplaced cells with H and S from DFT, and the network's H and S for the same structures, through "
+        "the same code. True H tests reader and estimators; the difference is the error of the network."
+    )
+    return [Section("static", "Static velocity", [text], (), [t.static_velocity_table(table)])]
 
 
 def relaxation_tables(relaxation: Mapping[str, Any]) -> list[t.Table]:
@@ -161,7 +174,7 @@ def _rule(key: str) -> tuple[str, str]:
 def _label_table(results: Results, settings: Settings) -> t.Table:
     """Data files of this configuration; the folder may hold checks of earlier ones."""
     named = [*settings.labels.path, *settings.labels.reference, settings.derivative.reference]
-    named += [settings.phonons.reference, settings.phonons.slip_reference]
+    named += [settings.phonons.reference, settings.phonons.slip_reference, *settings.checks.references]
     prefixes = tuple(os.path.normpath(path) for path in named if path)
     rows = [
         [path, digest[:16]]

@@ -83,6 +83,27 @@ def window_words(low: float, high: float) -> str:
     return f"{low:.2f}–{high:.2f}" if np.isfinite(high) else MISSING
 
 
+def static_velocity_table(table: pd.DataFrame) -> Table:
+    """Velocities of static cells from true and from predicted H."""
+    rows = [
+        [
+            row.structure,
+            f"{row.layers:.0f}",
+            row.estimator,
+            window_words(row.window_lo_per_A, row.window_hi_per_A),
+            fixed(row.v_true_m_per_s / 1e6, 4),
+            fixed(row.v_predicted_m_per_s / 1e6, 4),
+            fixed(100 * row.relative_difference, 2),
+        ]
+        for row in table.itertuples(index=False)
+    ]
+    marked = {k for k, name in enumerate(table["estimator"]) if name == "naive"}
+    header = ["structure", "layers", "estimator", "window (Å⁻¹)", "true H (10⁶ m/s)"]
+    header += ["predicted H (10⁶ m/s)", "difference (%)"]
+    note = "Shaded rows (naive): the slope depends on the window where bands are curved, as in a bilayer."
+    return Table("Velocity of static cells", header, rows, 1, note, marked)
+
+
 def error_table(errors: pd.DataFrame, split: str) -> Table:
     """Errors of both networks on one split beside the trivial baselines."""
     part = errors[(errors["split"] == split) & errors["quantity"].isin(_QUANTITIES)]

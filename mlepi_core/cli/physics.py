@@ -82,7 +82,11 @@ def phonons(
 @click.option("--temperature", type=float, required=True, metavar="T", help="K; 0 is zero-point motion.")
 @click.option("--pairs", type=click.IntRange(min=1), required=True, metavar="N", help="Pairs (u, −u).")
 @click.option(
-    "--seed", type=int, required=True, metavar="S", help="Same seed, same random numbers at every T."
+    "--seed",
+    type=click.IntRange(min=0),
+    required=True,
+    metavar="S",
+    help="Same seed, same random numbers at every T.",
 )
 @click.option("--out", type=PATH, required=True, metavar="FILE", help="Sample file (HDF5).")
 @click.option(

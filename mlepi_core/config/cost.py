@@ -55,7 +55,7 @@ def estimate(settings: Settings) -> Cost:
     inference = (samples + kept) * atoms * _electron_prediction(settings.training.electron)
     eigen = samples * k_points * _EIGH * (atoms * ORBITALS_PER_ATOM) ** 3
     return Cost(
-        jobs=26 + 2 * blocks + kept_jobs + n_temperatures,
+        jobs=27 + len(settings.checks.references) + 2 * blocks + kept_jobs + n_temperatures,
         network_core_hours=(training + inference) / 3600,
         other_core_hours=eigen / 3600,
         disk_gb=0.05 + (kept * _store_bytes(atoms) + samples * atoms * 24) / 1e9,

@@ -38,6 +38,6 @@ class LabelsSection(Section):
         0.0,
         ge=0,
         description="0: a distance that the training structures do not sample is an error when overlaps "
-        "are evaluated; positive (1e-18 is enough): gaps and a margin are bridged by a smooth spline, and the "
-        "tables say so",
+        "are evaluated; positive (1e-18 is enough): gaps and a margin are bridged by a smooth spline, which "
+        "the tables record",
     )

@@ -32,6 +32,8 @@ def _mapping(loader: _StrictLoader, node: yaml.MappingNode, deep: bool = False) 
     seen: set[Any] = set()
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
+        if isinstance(key, (list, dict)):
+            raise yaml.constructor.ConstructorError(None, None, f"key {key} is no word", key_node.start_mark)
         if key in seen:
             raise yaml.constructor.ConstructorError(
                 None, None, f"key {key} is given twice", key_node.start_mark
@@ -48,14 +50,15 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
-        raise InputError(path, f"cannot be read ({error.strerror})") from error
+        raise InputError(path, f"cannot be read ({error.strerror})", "check the path") from error
     except UnicodeDecodeError as error:
-        raise InputError(path, "is not a text file in UTF-8") from error
+        raise InputError(path, "is not a text file in UTF-8", "give a YAML file") from error
     try:
         data = yaml.load(text, Loader=_StrictLoader)  # a SafeLoader: builds plain objects only
     except yaml.MarkedYAMLError as error:
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise InputError(path, f"{error.problem}{line}", "correct the YAML syntax") from error
+        expected = f"{error.context}, " if (error.context or "").startswith("expected") else ""
+        raise InputError(path, f"{expected}{error.problem}{line}", "correct the YAML syntax") from error
     except yaml.YAMLError as error:
         raise InputError(path, f"is not YAML: {' '.join(str(error).split())}") from error
     if data is None:
@@ -120,6 +123,11 @@ def _missing_paths(settings: Settings, root: Path) -> list[str]:
         f"{key} = {path}: no such file"
         for key, path in single.items()
         if path is not None and not (root / path).is_file()
+    ]
+    found += [
+        f"checks.references[{number}] = {path}: no such file"
+        for number, path in enumerate(settings.checks.references)
+        if not (root / path).is_file()
     ]
     return found + _missing_labels(settings.labels, root)
 

@@ -54,7 +54,7 @@ def lines(error: ValidationError, model: type[BaseModel], source: str, raw: Any)
 def _line(item: Any, model: type[BaseModel], raw: Any) -> str:
     location, kind, context = item["loc"], item["type"], item.get("ctx", {})
     place = dotted(location)
-    if kind == "extra_forbidden":
+    if kind in ("extra_forbidden", "invalid_key"):
         return f"{place}: unknown key{_suggestion(model, location)}"
     if kind == "missing":
         return f"{place}: this key is missing"

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from mlepi_core.config.base import Section, setting
+from mlepi_core.config.checks import ChecksSection
 from mlepi_core.config.figures import FiguresSection
 from mlepi_core.config.labels import LabelsSection
 from mlepi_core.config.observables import BandsSection, DerivativeSection, VelocitySection
@@ -43,4 +44,5 @@ class Settings(Section):
     velocity: VelocitySection = Field(VelocitySection(), description="Fermi velocity")
     bands: BandsSection = Field(BandsSection(), description="bands of the test structures")
     derivative: DerivativeSection = Field(DerivativeSection(), description="derivative of the Hamiltonian")
+    checks: ChecksSection = Field(ChecksSection(), description="comparisons with known answers")
     figures: FiguresSection = Field(FiguresSection(), description="figures")

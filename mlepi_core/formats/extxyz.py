@@ -16,7 +16,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import iread, write
 
 from mlepi_core.artefacts import InputError, atomic_path
-from mlepi_core.formats.store import LabelEntry
+from mlepi_core.formats.store import LabelEntry, refuse_not_finite
 
 _SCALARS = ("fermi_level", "n_electrons", "converged", "split")
 _COLUMNS = ("layer", "winding")
@@ -75,7 +75,7 @@ def read_extxyz(path: str | os.PathLike[str]) -> Iterator[LabelEntry]:
     Raises
     ------
     InputError
-        If ASE cannot read the file.
+        If ASE cannot read the file, or a number in it is not finite.
     """
     path = Path(path)
     if not path.is_file():
@@ -86,7 +86,9 @@ def read_extxyz(path: str | os.PathLike[str]) -> Iterator[LabelEntry]:
         raise InputError(path, f"ASE cannot read it ({error})", "give a complete structure file") from None
     digits = max(4, len(str(len(frames) - 1)))
     for number, atoms in enumerate(frames):
-        yield from_atoms(atoms, path.stem if len(frames) == 1 else f"{path.stem}_{number:0{digits}d}")
+        entry = from_atoms(atoms, path.stem if len(frames) == 1 else f"{path.stem}_{number:0{digits}d}")
+        refuse_not_finite(entry, path)
+        yield entry
 
 
 def _float(value: Any) -> float | None:

@@ -11,14 +11,17 @@ from typing import Any
 import h5py
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 
-from mlepi_core.artefacts import InputError, atomic_path
+from mlepi_core.artefacts import InputError, atomic_path, located
 from mlepi_core.formats.blocks import BlockMatrix, block_offsets
 from mlepi_core.orbitals import Basis
 
 SCHEMA = "mlepi-labels"
 VERSION = 1
 SPLITS = ("train", "validation", "test", "reference")
+# What h5py, ase and numpy raise for a file whose content is not what its schema promises.
+_DAMAGE = (OSError, KeyError, ValueError, TypeError, IndexError, RuntimeError)
 _SCALARS = ("energy", "fermi_level", "n_electrons", "converged", "split")
 
 
@@ -65,13 +68,30 @@ class LabelStore:
         if schema != SCHEMA:
             self._file.close()
             raise InputError(path, f"schema is {schema!r}, not {SCHEMA!r}", "give a label store")
-        if int(self._file.attrs["version"]) > VERSION:
+        try:
+            self._read_root()
+        except BaseException:
             self._file.close()
-            raise InputError(path, "was written by a newer version", "update mlepi")
-        self.attrs: dict[str, Any] = dict(self._file.attrs)
-        self.spin = str(self.attrs.get("spin", "none"))
-        self.basis = Basis.from_json(self.attrs["basis"]) if "basis" in self.attrs else None
-        self.names: list[str] = sorted(self._file)
+            raise
+
+    def _read_root(self) -> None:
+        try:
+            self.attrs: dict[str, Any] = dict(self._file.attrs)
+            if int(self.attrs["version"]) > VERSION:
+                raise InputError(self.path, "was written by a newer version", "update mlepi")
+            self.spin = str(self.attrs.get("spin", "none"))
+            with located(self.path):
+                self.basis = Basis.from_json(self.attrs["basis"]) if "basis" in self.attrs else None
+            self.names: list[str] = sorted(self._file)
+            strange = [name for name in self.names if not isinstance(self._file[name], h5py.Group)]
+        except _DAMAGE as error:
+            raise InputError(
+                self.path, f"attributes of the root cannot be read ({error})", "make the store again"
+            ) from None
+        if strange:
+            raise InputError(
+                self.path, f"{strange[0]} is no group", "the root of a label store holds structures only"
+            )
 
     def __enter__(self) -> LabelStore:
         return self
@@ -90,8 +110,14 @@ class LabelStore:
         self._file.close()
 
     def splits(self) -> dict[str, str | None]:
-        """Split of every entry; None where none is given."""
-        return {name: self._file[name].attrs.get("split") for name in self.names}
+        """Split of every entry; None where none is given; a misspelt one is an error."""
+        splits = {name: self._file[name].attrs.get("split") for name in self.names}
+        for name, split in splits.items():
+            if split is not None and split not in SPLITS:
+                raise InputError(
+                    self.path, f"entry {name}: split {split!r} is unknown", f"use one of {', '.join(SPLITS)}"
+                )
+        return splits
 
     def converged(self) -> dict[str, bool | None]:
         """Convergence flag of every entry; None where the engine gave none."""
@@ -123,7 +149,7 @@ class LabelStore:
         group = self._group(name)
         try:
             return self._read(group, name, blocks)
-        except (OSError, KeyError) as error:
+        except _DAMAGE as error:
             raise InputError(
                 self.path, f"entry {name} cannot be read ({error})", "the file is damaged: make it again"
             ) from None
@@ -145,8 +171,12 @@ class LabelStore:
         )
         for label in ("layer", "winding"):
             if label in group:
-                atoms.arrays[label] = group[label][:].astype(int)
-        return LabelEntry(
+                atoms.set_array(label, group[label][:].astype(int), shape=())
+        if atoms.numbers.min(initial=0) < 0 or atoms.numbers.max(initial=0) >= len(chemical_symbols):
+            raise ValueError("numbers are not those of elements")
+        if "forces" in group and group["forces"].shape != atoms.positions.shape:
+            raise ValueError(f"forces have shape {group['forces'].shape}, not {atoms.positions.shape}")
+        entry = LabelEntry(
             name=name,
             atoms=atoms,
             energy=_optional(known, "energy", float),
@@ -158,6 +188,8 @@ class LabelStore:
             blocks=self._read_blocks(group, atoms) if blocks and "pairs" in group else None,
             attrs=attrs,
         )
+        refuse_not_finite(entry, self.path)
+        return entry
 
     def _read_blocks(self, group: h5py.Group, atoms: Atoms) -> BlockMatrix:
         if self.spin != "none":
@@ -176,6 +208,9 @@ class LabelStore:
                 self.path, f"{group.name[1:]}: block sizes do not fit the basis {self.basis.to_json()}"
             )
         values = {key: group[key][:].astype(np.float64) for key in ("hamiltonian", "overlap") if key in group}
+        for key, entries in values.items():
+            if entries.shape != (matrix.offsets[-1],):
+                raise ValueError(f"{key} has {entries.size} elements, its pairs need {matrix.offsets[-1]}")
         return matrix.with_values(**values).canonical()
 
 
@@ -228,6 +263,7 @@ class StoreWriter:
             raise InputError(
                 self.path, f"{entry.name}: split {entry.split!r} is not one of {', '.join(SPLITS)}"
             )
+        refuse_not_finite(entry, self.path)
         group = self._file.create_group(entry.name)
         group.attrs.update(entry.attrs)
         for key in _SCALARS:
@@ -252,6 +288,25 @@ class StoreWriter:
         for name in ("hamiltonian", "overlap"):
             if (entries := getattr(blocks, name)) is not None:
                 _write(group, name, entries.astype(self.dtype))
+
+
+def refuse_not_finite(entry: LabelEntry, where: str | os.PathLike[str]) -> None:
+    """Raise if a coordinate or a label of `entry`, which is in the file `where`, is NaN or infinite."""
+    blocks = entry.blocks
+    values = {
+        "cell": entry.atoms.cell.array,
+        "positions": entry.atoms.positions,
+        "energy": entry.energy,
+        "forces": entry.forces,
+        "fermi_level": entry.fermi_level,
+        "hamiltonian": None if blocks is None else blocks.hamiltonian,
+        "overlap": None if blocks is None else blocks.overlap,
+    }
+    for key, value in values.items():
+        if value is not None and not np.isfinite(value).all():
+            raise InputError(
+                where, f"entry {entry.name}: {key} is not finite", "take the entry out or compute it again"
+            )
 
 
 def _write(group: h5py.Group, name: str, data: np.ndarray) -> None:

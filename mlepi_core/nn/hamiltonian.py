@@ -16,7 +16,7 @@ from mlepi_core.formats.blocks import BlockMatrix, from_directed
 from mlepi_core.graph import relation_masks
 from mlepi_core.nn.electron import ElectronArchitecture, ElectronNet
 from mlepi_core.nn.electron_graph import ElectronGraph, build_graph, join_graphs
-from mlepi_core.nn.model_file import ModelFile, load_model, resolve_device
+from mlepi_core.nn.model_file import ModelFile, load_model, rebuilt_from, resolve_device
 from mlepi_core.structures.layers import ensure_layers
 from mlepi_core.structures.neighbours import pair_vectors
 
@@ -155,15 +155,20 @@ def load_hamiltonian_model(
     path: str | os.PathLike[str], *, device: str = "auto", dtype: torch.dtype = torch.float64
 ) -> HamiltonianModel:
     """Electron model of a file, in evaluation mode; float64 unless said otherwise."""
-    return hamiltonian_model(load_model(path, "electron"), device=device, dtype=dtype)
+    return hamiltonian_model(load_model(path, "electron"), device=device, dtype=dtype, where=path)
 
 
 def hamiltonian_model(
-    content: ModelFile, *, device: str = "auto", dtype: torch.dtype = torch.float64
+    content: ModelFile,
+    *,
+    device: str = "auto",
+    dtype: torch.dtype = torch.float64,
+    where: str | os.PathLike[str] = "model",
 ) -> HamiltonianModel:
-    """Electron model of the contents of a model file."""
-    net = new_net(ElectronArchitecture(**content.architecture))
-    net.load_state_dict(content.state_dict)
+    """Electron model of the contents of a model file; `where` names the file in errors."""
+    with rebuilt_from(where):
+        net = new_net(ElectronArchitecture(**content.architecture))
+        net.load_state_dict(content.state_dict)
     net.requires_grad_(False)
     tables = content.tables or {}
     baseline = tables.get("hamiltonian")

@@ -6,8 +6,9 @@ Loaded with ``torch.load(weights_only=True)``: tensors, numbers, text, lists and
 from __future__ import annotations
 
 import os
-import pickle
-from collections.abc import Iterable, Sequence
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,21 @@ from mlepi_core import __version__
 from mlepi_core.artefacts import InputError, atomic_path
 from mlepi_core.nn.phonon import PhononArchitecture, PhononNet, PhononStatistics
 
-__all__ = ["ModelFile", "check_species", "load_model", "load_phonon_net", "resolve_device", "save_model"]
+__all__ = [
+    "ModelFile",
+    "check_species",
+    "load_model",
+    "load_phonon_net",
+    "read_content",
+    "rebuilt_from",
+    "resolve_device",
+    "save_model",
+]
 
 SCHEMA = "mlepi-model"
 VERSION = 1
 KINDS = ("phonon", "electron")
+_REASON = 160  # characters of torch's message that are shown
 
 
 @dataclass
@@ -87,22 +98,49 @@ def load_model(path: str | os.PathLike[str], kind: str | None = None) -> ModelFi
     InputError
         If the file is missing, incomplete, foreign, newer than the code, or of another kind.
     """
-    if not Path(path).is_file():
-        raise InputError(path, "no such model file", "check the path or train the model first")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            path, f"is not a complete model file ({reason})", "delete it and train again"
-        ) from None
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        raise InputError(path, "is not a model file of mlepi", "give a .pt file written by `mlepi train`")
-    if content["version"] > VERSION:
-        raise InputError(path, f"has version {content['version']} of the schema", "update mlepi")
+    content = read_content(path)
+    missing = [item.name for item in fields(ModelFile) if item.name not in content]
+    if missing:
+        raise InputError(path, f"lacks {', '.join(missing)}", "train it again")
     if kind is not None and content["kind"] != kind:
         raise InputError(path, f"is a model of kind {content['kind']!r}", f"give a model of kind {kind!r}")
     return ModelFile(**{item.name: content[item.name] for item in fields(ModelFile)})
+
+
+def read_content(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The dictionary in a model file, whole and of this schema; errors as those of `load_model`.
+
+    torch does not compare the checksums in its files, so a flipped bit would be a wrong weight.
+    """
+    if not Path(path).is_file():
+        raise InputError(path, "no such model file", "check the path or train the model first")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        content = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever zipfile, torch and its unpickler raise for foreign bytes
+        raise InputError(
+            path, f"is not a complete model file ({type(error).__name__})", "copy it again or train again"
+        ) from None
+    if damaged:
+        raise InputError(path, f"is damaged: wrong checksum of {damaged}", "copy it again or train again")
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise InputError(path, "is not a model file of mlepi", "give a .pt file written by `mlepi train`")
+    if content.get("version", 0) > VERSION:
+        raise InputError(path, f"has version {content['version']} of the schema", "update mlepi")
+    return content
+
+
+@contextmanager
+def rebuilt_from(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Name the file if a network cannot be built of what it holds: settings or weights of other code."""
+    try:
+        yield
+    except (TypeError, KeyError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:_REASON]
+        raise InputError(
+            path, f"does not fit this version of mlepi ({reason})", "use the version that wrote it"
+        ) from error
 
 
 def load_phonon_net(
@@ -111,9 +149,10 @@ def load_phonon_net(
     """Phonon net of a model file, in evaluation mode; float64 unless said otherwise."""
     content = load_model(path, "phonon")
     # Built in float64 first: the constants must not be rounded whatever the weights' type is.
-    net = PhononNet(content.species, PhononArchitecture(**content.architecture))
-    net.load_state_dict(content.state_dict)
-    net.set_statistics(PhononStatistics(**content.statistics))
+    with rebuilt_from(path):
+        net = PhononNet(content.species, PhononArchitecture(**content.architecture))
+        net.load_state_dict(content.state_dict)
+        net.set_statistics(PhononStatistics(**content.statistics))
     net.requires_grad_(False)
     return net.to(device=resolve_device(device), dtype=dtype).eval()
 

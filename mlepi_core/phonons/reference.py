@@ -51,8 +51,10 @@ def load_phonopy(path: str | os.PathLike[str]) -> Phonopy:
     try:
         phonon = phonopy.load(path, produce_fc=False, symmetrize_fc=False, log_level=0)
     except _UNREADABLE as error:
-        problem = f"is not a phonopy file ({type(error).__name__}: {error})".splitlines()[0]
-        raise InputError(path, problem, "give a file written by phonopy") from None
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(
+            path, f"is not a complete phonopy file ({reason})", "give a file written by phonopy"
+        ) from None
     if phonon.force_constants is None and phonon.dataset is not None and phonon.forces is not None:
         phonon.produce_force_constants(calculate_full_force_constants=True)
         impose_sum_rules(phonon)

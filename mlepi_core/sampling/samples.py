@@ -183,7 +183,7 @@ def read_samples(path: str | os.PathLike[str]) -> SampleSet:
     try:
         with h5py.File(path, "r") as file:
             samples, expected = _read(path, file)
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, ValueError, TypeError) as error:
         raise InputError(
             path, f"not a complete sample file ({error})", "delete it and make it again"
         ) from None

@@ -73,14 +73,15 @@ def bands(
     """
     import numpy as np
 
-    from mlepi_core.artefacts import write_csv
+    from mlepi_core.artefacts import located, write_csv
     from mlepi_core.electrons import BlochHamiltonian, eigenvalues, read_kpoints
     from mlepi_core.stages.velocity import read_one
 
     kpoints = read_kpoints(kpoints_file)
     entry = read_one(store, name, "--structure")
-    bloch = BlochHamiltonian.from_atoms(entry.atoms, entry.blocks)
-    energies, n_projected = eigenvalues(bloch, kpoints, device=device)
+    with located(f"{os.fspath(store)}: {entry.name}"):
+        bloch = BlochHamiltonian.from_atoms(entry.atoms, entry.blocks)
+        energies, n_projected = eigenvalues(bloch, kpoints, device=device)
     rows = [
         dict(zip(BAND_COLUMNS, (ik, *(f"{x:.12g}" for x in k), band, f"{energy:.12f}"), strict=True))
         for ik, (k, row) in enumerate(zip(kpoints, energies, strict=True))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlepi_core.artefacts import InputError, write_csv, write_json
+from mlepi_core.artefacts import InputError, located, write_csv, write_json
 
 if TYPE_CHECKING:
     from mlepi_core.formats.store import LabelEntry
@@ -53,14 +53,15 @@ def evaluate(
     """
     paths = [stores] if isinstance(stores, (str, os.PathLike)) else list(stores)
     kind, errors_of = _evaluator(model, device)
-    entries = _entries(paths, split, kind)
+    entries = _entries(paths, split, kind, model)
     if not entries:
         wanted = "H and S" if kind == "electron" else "energy and forces"
         of_split = "" if split is None else f" of split {split!r}"
         raise InputError(
             paths[0], f"holds no converged entry{of_split} with {wanted}", "choose another store or split"
         )
-    result = errors_of(entries)
+    with located(", ".join(map(str, paths))):
+        result = errors_of(entries)
     return {key: value for key, value in result.items() if key not in ("structures", "baselines")}
 
 
@@ -86,7 +87,7 @@ def tabulate(
     rows: list[dict[str, Any]] = []
     held_out: list[LabelEntry] = []
     for done, split in enumerate(SPLITS):
-        entries = _entries(stores, split, kind)
+        entries = _entries(stores, split, kind, model)
         if not entries:
             continue
         result = errors_of(entries)
@@ -133,10 +134,19 @@ def _evaluator(
     return kind, lambda entries: evaluate_electron(hamiltonian, entries)
 
 
-def _entries(paths: Sequence[str | os.PathLike[str]], split: str | None, kind: str) -> list[LabelEntry]:
+def _entries(
+    paths: Sequence[str | os.PathLike[str]], split: str | None, kind: str, model: str | os.PathLike[str]
+) -> list[LabelEntry]:
+    """Entries with what a model of `kind` predicts, all of species that it knows."""
+    from mlepi_core.nn.model_file import check_species, load_model
     from mlepi_core.stages.train import read_split
 
-    return read_split(paths, split, blocks=kind == "electron")
+    known = load_model(model).species
+    entries = read_split(paths, split, blocks=kind == "electron")
+    where = ", ".join(map(str, paths))
+    for entry in entries:
+        check_species(known, entry.atoms.numbers, f"{where}: entry {entry.name}")
+    return entries
 
 
 def _rows(model: str, split: str, values: dict[str, Any]) -> list[dict[str, Any]]:

@@ -160,9 +160,10 @@ def _structures(path: Path) -> dict[str, Any]:
 def _samples(path: Path) -> dict[str, Any]:
     import h5py
 
+    from mlepi_core.sampling import read_samples
+
+    read_samples(path)  # names the damage, if there is any
     with h5py.File(path, "r") as handle:
-        if "positions" not in handle or "numbers" not in handle:
-            raise InputError(path, "sample file without positions", "make it again with `mlepi sample`")
         shapes = {name: list(data.shape) for name, data in handle.items()}
         numbers = handle["numbers"][:]
         return {
@@ -185,17 +186,11 @@ def _tables(path: Path) -> dict[str, Any]:
 
 
 def _model(path: Path) -> dict[str, Any]:
-    import pickle
-
     import torch
 
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        problem = f"not a complete model file ({type(error).__name__})"
-        raise InputError(path, problem, "train it again or copy it again") from None
-    if not isinstance(content, dict) or content.get("schema") != "mlepi-model":
-        raise InputError(path, "not a model of mlepi", "give a file written by `mlepi train`")
+    from mlepi_core.nn.model_file import read_content
+
+    content = read_content(path)
     state = content.get("state_dict", {})
     history = content.get("history") or []
     skipped = ("state_dict", "ema_state_dict", "tables", "history", "kind")
@@ -229,9 +224,7 @@ def _phonons(path: Path) -> dict[str, Any]:
     phonon = load_phonopy(path / "phonopy_params.yaml" if folder else path)
     qpoints = commensurate_points(phonon)
     frequencies = frequencies_at(phonon, qpoints) * CM1_PER_THZ
-    notes = (
-        {file.stem: json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))} if folder else {}
-    )
+    notes = {file.stem: _json(file) for file in sorted(folder.glob("*.json"))} if folder else {}
     return {
         "n_atoms_primitive": len(phonon.primitive),
         "formula": Atoms(numbers=phonon.primitive.numbers).get_chemical_formula(),
@@ -241,6 +234,13 @@ def _phonons(path: Path) -> dict[str, Any]:
         "imaginary_modes": _imaginary(qpoints, frequencies),
         **notes,
     }
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(path, f"is not JSON ({error})", "make the phonons again") from None
 
 
 def _imaginary(qpoints: np.ndarray, frequencies: np.ndarray) -> list[dict[str, Any]]:

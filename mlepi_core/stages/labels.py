@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from mlepi_core.artefacts import sha256_file, write_json
+from mlepi_core.artefacts import InputError, sha256_file, write_json
 
 
 def verify(
@@ -25,10 +25,12 @@ def verify(
     Raises
     ------
     InputError
-        If a file is missing, differs from its list or, with ``require``, is not listed.
+        If there is no file, or one is missing, differs from its list or, with ``require``, is not listed.
     """
     from mlepi_core.labels.checksums import verify_checksums
 
     paths = [os.fspath(path) for path in files]
+    if not paths:
+        raise InputError(out, "belongs to no file to verify", "name one of labels.path or labels.reference")
     compared = verify_checksums(paths, policy)
     write_json(out, {path: compared.get(path) or sha256_file(path) for path in sorted(paths)})

@@ -53,22 +53,24 @@ def phonons(
     InputError
         A file cannot be used or a parameter is out of range.
     """
-    from mlepi_core.artefacts import sha256_file
+    from mlepi_core.artefacts import located, sha256_file
     from mlepi_core.inference.calculator import load_calculator
     from mlepi_core.phonons import run_phonons, write_phonons
     from mlepi_core.structures import read_structure
 
     atoms = read_structure(structure)
-    result = run_phonons(
-        atoms,
-        load_calculator(model, device),
-        supercell,
-        relax=relax,
-        displacement=displacement,
-        force_tolerance=force_tolerance,
-        method=method,
-        sum_rules=sum_rules,
-    )
+    calculator = load_calculator(model, device)
+    with located(structure, "structure", "positions", "pbc", "cell"):
+        result = run_phonons(
+            atoms,
+            calculator,
+            supercell,
+            relax=relax,
+            displacement=displacement,
+            force_tolerance=force_tolerance,
+            method=method,
+            sum_rules=sum_rules,
+        )
     result.report["model_sha256"] = sha256_file(model)
     return write_phonons(out_dir, result)
 

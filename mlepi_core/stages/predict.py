@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from mlepi_core.artefacts import InputError, atomic_path, sha256_file
+from mlepi_core.artefacts import InputError, atomic_path, located, sha256_file
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -53,16 +53,20 @@ def predict(
     dict
         ``kind``, ``n_structures``.
     """
-    from mlepi_core.nn.model_file import load_model
+    from mlepi_core.nn.model_file import check_species, load_model
 
     if dtype not in DTYPES:
         raise InputError("dtype", f"{dtype!r} is unknown", f"use one of {', '.join(DTYPES)}")
     tasks = list(sources(source, pairs))
-    kind = load_model(model).kind
+    content = load_model(model)
+    kind = content.kind
+    for task in tasks:
+        where = os.fspath(source) if len(tasks) == 1 else f"{os.fspath(source)}: {task.name}"
+        check_species(content.species, task.atoms.numbers, where)
     if kind == "phonon":
-        _predict_forces(model, tasks, out, device, progress)
+        _predict_forces(model, source, tasks, out, device, progress)
     else:
-        _predict_hamiltonians(model, tasks, out, device, dtype, batch_size, progress)
+        _predict_hamiltonians(model, source, tasks, out, device, dtype, batch_size, progress)
     return {"kind": kind, "n_structures": len(tasks)}
 
 
@@ -105,6 +109,7 @@ def _samples(path: str | os.PathLike[str], pairs: int | None) -> Iterator[Task]:
 
 def _predict_hamiltonians(
     model: str | os.PathLike[str],
+    source: str | os.PathLike[str],
     tasks: list[Task],
     out: str | os.PathLike[str],
     device: str,
@@ -118,8 +123,11 @@ def _predict_hamiltonians(
 
     loaded = load_hamiltonian_model(model, device=device)
     attrs = {"engine": "mlepi", "model_sha256": sha256_file(model)}
+    entries = predict_entries(loaded, tasks, batch_size)
     with StoreWriter(out, loaded.net.orbital_basis, attrs, dtype=dtype) as writer:
-        for done, entry in enumerate(predict_entries(loaded, tasks, batch_size)):
+        for done in range(len(tasks)):
+            with located(source):
+                entry = next(entries)
             writer.add(entry)
             if progress is not None:
                 progress(done + 1, len(tasks))
@@ -127,6 +135,7 @@ def _predict_hamiltonians(
 
 def _predict_forces(
     model: str | os.PathLike[str],
+    source: str | os.PathLike[str],
     tasks: list[Task],
     out: str | os.PathLike[str],
     device: str,
@@ -139,7 +148,8 @@ def _predict_forces(
     calculator = load_calculator(model, device)
     frames: list[Atoms] = []
     for done, task in enumerate(tasks):
-        frames.append(_with_results(calculator, task))
+        with located(source):
+            frames.append(_with_results(calculator, task))
         if progress is not None:
             progress(done + 1, len(tasks))
     with atomic_path(out) as temporary:

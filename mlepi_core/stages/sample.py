@@ -48,6 +48,7 @@ def sample(
     InputError
         Imaginary modes under the policy "refuse", or an argument out of range; nothing is written then.
     """
+    from mlepi_core.artefacts import located
     from mlepi_core.phonons import contains_sampling_cell, read_phonons, supercell_modes
     from mlepi_core.sampling import ThermalSampler, apply_policy, draw_samples, write_samples
     from mlepi_core.sampling.statistics import exact_rms
@@ -60,7 +61,9 @@ def sample(
             stacklevel=2,
         )
     modes = supercell_modes(source.phonon, source.reference, supercell)
-    sampler = ThermalSampler(modes, apply_policy(modes, imaginary, floor_cm1), float(temperature))
+    with located(phonons_dir, "imaginary modes"):
+        policy = apply_policy(modes, imaginary, floor_cm1)
+    sampler = ThermalSampler(modes, policy, float(temperature))
     samples = draw_samples(
         sampler, pairs, seed, first_pair=first_pair, supercell=supercell, phonons_hash=source.digest
     )

@@ -70,6 +70,14 @@ def train(
         raise InputError("kind", f"{kind!r} is unknown", f"use one of {', '.join(KINDS)}")
     _refuse_unconverged(stores)
     parts = {split: read_split(stores, split, blocks=kind == "electron") for split in ("train", "validation")}
+    for split, entries in parts.items():
+        if not entries:
+            wanted = "H and S" if kind == "electron" else "energy and forces"
+            raise InputError(
+                ", ".join(map(str, stores)),
+                f"no structures for {split}: no entry of split {split!r} with {wanted}",
+                "set `split` of the entries, e.g. with `mlepi convert --split`",
+            )
     restart = None if restart_dir is None else Path(restart_dir) / f"{Path(out_model).stem}.restart.pt"
     common = {
         "restart": restart,

@@ -56,13 +56,16 @@ def velocity(
         The columns of velocity.csv, the imaginary-mode policy and the number of modes it touched where
         known, and what `mlepi_core.electrons.reduce_velocity` adds.
     """
-    from mlepi_core.artefacts import write_json
+    from mlepi_core.artefacts import InputError, located, write_json
     from mlepi_core.electrons import VelocitySpec, reduce_velocity
 
+    if estimator == "operator" and window is not None:
+        raise InputError("window", "the estimator operator has none", "leave it out")
     spec = VelocitySpec.single(estimator, window, directions=directions, k_points=k_points, gauge=gauge)
     samples = evaluate_stores(store, spec, device=device, progress=progress)
     static = static_samples(static_store, samples.cone_n, spec, static_name, device)
-    result = reduce_velocity(samples, static, estimator) | sampling_facts(samples)
+    with located(f"{', '.join(_paths(store))} with {os.fspath(static_store)}", "velocity"):
+        result = reduce_velocity(samples, static, estimator) | sampling_facts(samples)
     if out_json is not None:
         write_json(out_json, result)
     return result
@@ -78,12 +81,12 @@ def evaluate_stores(
     InputError
         If entries without a pair number are more than one, or those of different temperatures meet.
     """
-    from mlepi_core.artefacts import InputError
+    from mlepi_core.artefacts import InputError, located
     from mlepi_core.electrons import evaluate_label, merge
     from mlepi_core.formats.store import LabelStore
 
     parts = []
-    for path in [stores] if isinstance(stores, (str, os.PathLike)) else stores:
+    for path in _paths(stores):
         with LabelStore(path) as source:
             names = source.select()
             unpaired = [name for name in names if "pair" not in source.attributes(name)]
@@ -97,10 +100,16 @@ def evaluate_stores(
             for done, name in enumerate(names):
                 entry = source.read(name)
                 entry.attrs = source.attrs | entry.attrs
-                parts.append(evaluate_label(entry, spec, device))
+                with located(f"{path}: {name}"):
+                    parts.append(evaluate_label(entry, spec, device))
                 if progress is not None:
                     progress(done + 1, len(names), name)
-    return merge(parts)
+    with located(", ".join(_paths(stores)), "velocity"):
+        return merge(parts)
+
+
+def _paths(stores: StorePaths) -> list[str]:
+    return [os.fspath(path) for path in ([stores] if isinstance(stores, (str, os.PathLike)) else stores)]
 
 
 def static_samples(
@@ -111,9 +120,12 @@ def static_samples(
     device: str = "cpu",
 ) -> VelocitySamples:
     """Estimator quantities of the undisplaced cell, repeated to n x n where it is smaller."""
+    from mlepi_core.artefacts import located
     from mlepi_core.electrons import evaluate_static
 
-    return evaluate_static(read_one(static_store, name, "static_name"), n, spec, device)
+    entry = read_one(static_store, name, "static_name from Python, or give a store of one")
+    with located(f"{os.fspath(static_store)}: {entry.name}"):
+        return evaluate_static(entry, n, spec, device)
 
 
 def velocity_rows(

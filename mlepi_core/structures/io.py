@@ -52,7 +52,7 @@ def read_frames(path: str | os.PathLike[str]) -> list[Atoms]:
     name, _, index = os.fspath(path).rpartition("@") if not Path(path).is_file() else (path, "", "")
     name, index = (name, index) if name else (path, "")
     if not Path(name).is_file():
-        raise InputError(path, "no such file")
+        raise InputError(path, "no such file", "check the path")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -65,7 +65,7 @@ def read_frames(path: str | os.PathLike[str]) -> list[Atoms]:
         ) from error
     frames = frames if isinstance(frames, list) else [frames]
     if not frames or any(len(atoms) == 0 for atoms in frames):
-        raise InputError(path, "it holds no atoms")
+        raise InputError(path, "it holds no atoms", "give a file with a structure")
     return frames
 
 

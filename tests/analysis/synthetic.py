@@ -63,6 +63,7 @@ def write_tables(folder: Path) -> dict[str, Path]:
             ],
         ),
         "derivative": _derivative(),
+        "static_velocity": _static_velocity(),
         "velocity": _velocity(generator),
         "convergence": _convergence(generator),
         "estimators": _estimators(),
@@ -106,7 +107,7 @@ def write_run(folder: Path) -> None:
     write_json(folder / "tables" / "velocity.json", details)
     write_json(folder / "phonons" / "relaxation.json", relaxation)
     sums = {f"resources/{name}.h5": "ab" * 32 for name in ("bilayer-graphene/rigid", "retired")}
-    write_json(folder / "labels" / "verified" / "data.json", sums)
+    write_json(folder / "labels" / "verified" / "resources" / "data.json", sums)
 
 
 def _history(
@@ -258,6 +259,16 @@ def _derivative() -> pd.DataFrame:
         ("dH_error disp_0", 0.02, "predicted", 0.041, "1"),
     ]
     return pd.DataFrame(rows, columns=["quantity", "step_A", "source", "value", "unit"])
+
+
+def _static_velocity() -> pd.DataFrame:
+    rows = [
+        ("bg_ab_prim", 2, "naive", 0.0, 0.05, 0.41e6, 0.42e6, 0.42 / 0.41 - 1),
+        ("bg_ab_prim", 2, "manifold", 0.03, 0.10, 0.8616e6, 0.8702e6, 0.8702 / 0.8616 - 1),
+        ("graphene_prim", 1, "operator", None, None, 0.8643e6, None, None),
+    ]
+    columns = ["structure", "layers", "estimator", "window_lo_per_A", "window_hi_per_A", "v_true_m_per_s"]
+    return pd.DataFrame(rows, columns=[*columns, "v_predicted_m_per_s", "relative_difference"])
 
 
 def _velocity(generator: np.random.Generator) -> pd.DataFrame:

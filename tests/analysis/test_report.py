@@ -97,11 +97,26 @@ def test_errors_of_one_structure(page: str) -> None:
     assert cells == ["bg4x4_0019", "test", "1.73", "28.1", "2.0", "3.72", "24.2", "6.5", "40.5"]
 
 
+def test_static_velocities_and_a_missing_one(page: str) -> None:
+    found = [re.findall(r"<td[^>]*>(.*?)</td>", line) for line in page.splitlines() if "_prim<" in line]
+    assert ["bg_ab_prim", "2", "manifold", "0.03–0.10", "0.8616", "0.8702", "1.00"] in found
+    assert ["graphene_prim", "1", "operator", "–", "0.8643", "–", "–"] in found
+
+
+def test_run_without_static_references_has_no_such_section(run_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder)
+    path = folder / "tables" / "static_velocity.csv"
+    path.write_text(path.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
+    report(folder, folder / "report.html", SETTINGS)
+    assert "Static velocity" not in (folder / "report.html").read_text(encoding="utf-8")
+
+
 def test_soft_modes_and_artefact_are_said(page: str) -> None:
     assert "sampled at 25 cm⁻¹ (policy “floor”); this touched 3 modes of the" in page
     assert "finite-size artefact" in page
     assert "retired.h5" not in page  # checked for an earlier configuration
-    assert page.count('<tr class="marked">') == 2 * 3  # three windows of the naive slope in two tables
+    assert page.count('<tr class="marked">') == 2 * 3 + 1  # its three windows in two tables, one static value
 
 
 def test_imaginary_modes_are_shown_as_such(run_folder: Path, tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ def test_paper_has_the_scale_of_the_paper(root: Path) -> None:
         ({"phonons": {"displacement": 2}}, "phonons.displacement = 2: must be ≤ 0.1 Å"),
         ({"phonons": {"displacement": float("nan")}}, "phonons.displacement = nan: must be a finite number"),
         ({"phonons": {"reference": "no.yaml"}}, "phonons.reference = no.yaml: no such file"),
+        ({"checks": {"references": ["no.xz"]}}, "checks.references[0] = no.xz: no such file"),
         ({"labels": {"path": "no.h5"}}, "labels.path[0] = no.h5: no such file or folder"),
         ({"device": "gpu"}, "device = gpu: must be one of auto, cpu, cuda"),
         ({"structure": "hexagonal"}, "structure.kind = hexagonal: must be one of ab, aa, shift, twist, file"),

@@ -4,10 +4,10 @@ import warnings
 from pathlib import Path
 
 import pytest
-from spring_model import SpringBilayer
 
 from mlepi_core.phonons import ImaginaryModesWarning, load_phonopy, run_phonons
 from mlepi_core.structures import build_aa, build_ab
+from tests.phonons.spring_model import SpringBilayer
 
 RESOURCES = Path(__file__).parents[2] / "resources" / "bilayer-graphene"
 

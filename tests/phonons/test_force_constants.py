@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from spring_model import SpringBilayer
 
 from mlepi_core.artefacts import InputError
 from mlepi_core.phonons import (
@@ -23,6 +22,7 @@ from mlepi_core.phonons.force_constants import (
     supercell_atoms,
 )
 from mlepi_core.structures import build_ab
+from tests.phonons.spring_model import SpringBilayer
 
 QPOINTS = np.array([[0, 0, 0], [0.5, 0, 0], [1 / 3, 2 / 3, 0], [0.1, 0.07, 0]])
 

@@ -4,13 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from spring_model import SpringBilayer
 
 from mlepi_core.artefacts import InputError
 from mlepi_core.phonons import ImaginaryModesWarning, run_phonons, supercell_modes, write_phonons
 from mlepi_core.sampling import apply_policy, read_samples
 from mlepi_core.stages.sample import sample
 from mlepi_core.structures import build_aa, build_monolayer
+from tests.phonons.spring_model import SpringBilayer
 
 SHEAR = 17.72
 

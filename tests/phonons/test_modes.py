@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from phonopy.harmonic.dynmat_to_fc import DynmatToForceConstants
-from spring_model import SpringBilayer
 
 from mlepi_core.artefacts import InputError
 from mlepi_core.phonons import (
@@ -21,6 +20,7 @@ from mlepi_core.phonons.force_constants import full_force_constants, make_phonop
 from mlepi_core.phonons.modes import supercell_force_constants, translations
 from mlepi_core.phonons.units import CM1_PER_THZ
 from mlepi_core.structures import build_ab, build_supercell, k_point
+from tests.phonons.spring_model import SpringBilayer
 
 
 @pytest.fixture

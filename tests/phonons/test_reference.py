@@ -5,7 +5,6 @@ import csv
 import numpy as np
 import pytest
 from ase import Atoms
-from spring_model import SpringBilayer
 
 from mlepi_core.artefacts import InputError
 from mlepi_core.phonons import (
@@ -23,6 +22,7 @@ from mlepi_core.phonons.rigid_layers import rigid_layer_modes
 from mlepi_core.phonons.slip import _SLIP_FIELDS
 from mlepi_core.phonons.units import CM1_PER_THZ
 from mlepi_core.structures import build_ab, build_monolayer
+from tests.phonons.spring_model import SpringBilayer
 
 
 def test_dft_frequencies_at_gamma(dft):

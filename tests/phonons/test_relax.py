@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from ase.calculators.calculator import Calculator, all_changes
-from spring_model import SpringBilayer
 
 from mlepi_core.artefacts import InputError, MlepiError
 from mlepi_core.phonons.relax import relax_structure, unrelaxed
 from mlepi_core.structures import build_ab, build_supercell, interlayer_distances
+from tests.phonons.spring_model import SpringBilayer
 
 
 class Pushed(Calculator):

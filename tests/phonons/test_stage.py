@@ -1,7 +1,6 @@
 """Stage `phonons`: from files to a folder that the stage `sample` takes."""
 
 import pytest
-from spring_model import SpringBilayer
 
 from mlepi_core.artefacts import InputError, sha256_file
 from mlepi_core.phonons import read_phonons
@@ -9,6 +8,7 @@ from mlepi_core.sampling import read_samples
 from mlepi_core.stages.phonons import phonons
 from mlepi_core.stages.sample import sample
 from mlepi_core.structures import build_ab, interlayer_distances, structure_hash, write_structure
+from tests.phonons.spring_model import SpringBilayer
 
 
 @pytest.fixture

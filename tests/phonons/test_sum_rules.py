@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from spring_model import SpringBilayer
 
 from mlepi_core.artefacts import InputError
 from mlepi_core.phonons import impose_sum_rules, sum_rule_violation, sum_rules
 from mlepi_core.phonons.bands import eigensystem
 from mlepi_core.phonons.force_constants import finite_differences, full_force_constants, make_phonopy
 from mlepi_core.phonons.units import CM1_PER_THZ
+from tests.phonons.spring_model import SpringBilayer
 
 OPTICAL_CM1 = 300.0  # above the rigid-layer modes, which the rotational conditions are meant to change
 

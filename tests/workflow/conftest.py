@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.tree import LABELS, PARTS, Tree, write_sums
+from tests.workflow.tree import LABELS, PARTS, RAW, Tree, write_sums
 
 
 @pytest.fixture(scope="session")
@@ -26,10 +26,11 @@ def fresh_tree(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Tree:
         else:
             shutil.copy2(source, path / part)
     (path / "slurm").symlink_to("profiles/slurm")
-    (path / LABELS).mkdir(parents=True)
-    for file in (root / LABELS).iterdir():
-        (path / LABELS / file.name).write_text(f"stand-in for {file.name}\n", encoding="utf-8")
-    write_sums(path / LABELS)
+    for folder in (LABELS, RAW):
+        (path / folder).mkdir(parents=True)
+        for file in (root / folder).iterdir():
+            (path / folder / file.name).write_text(f"stand-in for {file.name}\n", encoding="utf-8")
+        write_sums(path / folder)
     return Tree(path)
 
 

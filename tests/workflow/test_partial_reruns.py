@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.tree import LABELS, Tree
+from tests.workflow.tree import LABELS, RAW, Tree
 
 END = {"write_report", "write_manifest"}
 TIMING = {"gather_timing", "draw_timing"}
@@ -23,7 +23,7 @@ BANDS = {"compare_bands", "draw_bands"}
 ERRORS = {"gather_errors", "draw_parity_phonon", "draw_parity_electron"}
 AFTER_PHONON_NET = {"evaluate_phonon"} | ERRORS | PHONONS | STATIC | SAMPLES | HAMILTONIANS | TIMING | END
 AFTER_ELECTRON_NET = (
-    {"evaluate_electron", "predict_static", "measure_static", "derive_hamiltonian"}
+    {"evaluate_electron", "predict_static", "measure_static", "derive_hamiltonian", "compare_static_velocity"}
     | ERRORS
     | BANDS
     | HAMILTONIANS
@@ -123,8 +123,13 @@ def test_phonon_training(tree: Tree) -> None:
 @pytest.mark.slow
 def test_velocity_setting(tree: Tree) -> None:
     tree.configure(velocity={"directions": 2})
-    expected = {"measure_static", "measure_samples", "gather_temperature"} | VELOCITY | TIMING | END
-    assert set(tree.planned()) == expected
+    measurements = {"measure_static", "measure_samples", "gather_temperature", "compare_static_velocity"}
+    assert set(tree.planned()) == measurements | VELOCITY | TIMING | END
+
+
+def test_check_left_out_measures_nothing_again(tree: Tree) -> None:
+    tree.configure(checks={"references": [f"{RAW}/bg_ab_prim.scfout.xz"]})
+    assert set(tree.planned()) == {"compare_static_velocity"} | TIMING | END
 
 
 @pytest.mark.slow
@@ -155,7 +160,12 @@ def test_code_of_the_other_network(tree: Tree) -> None:
     append(tree, "mlepi_core/nn/phonon.py", "\n_ANOTHER_NUMBER = 1\n")
     planned = set(tree.planned())
     assert {"train_phonon", "compute_phonons"} <= planned
-    assert not planned & {"train_electron", "evaluate_electron", "compare_bands"}
+    assert not planned & {
+        "train_electron",
+        "evaluate_electron",
+        "compare_bands",
+        "compare_static_velocity",
+    }
 
 
 @pytest.mark.slow
@@ -177,6 +187,12 @@ def test_replaced_reference_store_trains_nothing(tree: Tree) -> None:
 def test_replaced_phonon_reference(tree: Tree) -> None:
     tree.replace_label("slip.csv")
     assert set(tree.planned()) == {"verify_labels", "tabulate_phonons", "draw_phonon_bands"} | TIMING | END
+
+
+@pytest.mark.slow
+def test_replaced_static_reference(tree: Tree) -> None:
+    tree.replace_label("graphene_prim.scfout.xz", folder=RAW)
+    assert set(tree.planned()) == {"verify_labels", "compare_static_velocity"} | TIMING | END
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.workflow.tree import PARTS, Tree
+from tests.workflow.tree import LABELS, PARTS, RAW, Tree
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 ARGUMENTS = ("--profile", "profiles/local", "--configfile", "config/test.yaml")
@@ -30,7 +30,8 @@ def clone(root: Path, path: Path) -> Tree:
             shutil.copytree(root / part, path / part, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy2(root / part, path / part)
-    shutil.copytree(root / "resources/bilayer-graphene", path / "resources/bilayer-graphene")
+    for folder in (LABELS, RAW):
+        shutil.copytree(root / folder, path / folder)
     return Tree(path)
 
 
@@ -61,6 +62,10 @@ def test_tables_have_the_promised_columns(finished: Tree) -> None:
     assert ",".join(rows(tables / "errors.csv")[0]) == "model,split,quantity,unit,value,n_structures"
     assert ",".join(rows(tables / "estimators.csv")[0]) == (
         "scheme,observable,temperature_K,supercell_n,cost_ratio_to_plain,ratio_lo,ratio_hi,n_evaluations"
+    )
+    assert ",".join(rows(tables / "static_velocity.csv")[0]) == (
+        "structure,layers,estimator,window_lo_per_A,window_hi_per_A,v_true_m_per_s,v_predicted_m_per_s,"
+        "relative_difference"
     )
     details = json.loads((tables / "velocity.json").read_text())
     assert details["imaginary_policy"] == "floor"

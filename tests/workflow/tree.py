@@ -15,6 +15,7 @@ import yaml
 # What a clone needs for planning.
 PARTS = ("Snakefile", "rules", "workflow_scripts", "config", "profiles", "envs", "mlepi_core")
 LABELS = "resources/bilayer-graphene"
+RAW = "resources/openmx-raw"
 RULE_LINE = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):$", re.MULTILINE)
 
 
@@ -58,11 +59,11 @@ class Tree:
         _merge(config, sections)
         path.write_text(yaml.safe_dump(config), encoding="utf-8")
 
-    def replace_label(self, name: str, *, listed: bool = True) -> None:
+    def replace_label(self, name: str, *, listed: bool = True, folder: str = LABELS) -> None:
         """Give a label file new content, and its line in the checksum list if `listed`."""
-        (self.path / LABELS / name).write_text(f"new content of {name}\n", encoding="utf-8")
+        (self.path / folder / name).write_text(f"new content of {name}\n", encoding="utf-8")
         if listed:
-            write_sums(self.path / LABELS)
+            write_sums(self.path / folder)
 
 
 def _merge(target: dict, changes: dict) -> None:
