@@ -78,8 +78,7 @@ def _sound_panel(axes: Axes, data: pd.DataFrame) -> None:
         for window, part in _by_window(data[data["estimator"] == name]):
             x = part["temperature_K"] + shift
             if bool(part["first_window"].iloc[0]):
-                static = part["v_static_m_per_s"].iloc[0] / 1e6
-                label = f"{name}{_words(window)}; static {static:.3f}×10⁶ m/s"
+                label = f"{name}{_words(window)}; {_static(part)}"
                 axes.errorbar(
                     x, part["ratio"], part["ratio_se"].fillna(0), fmt=f"{mark}-", color=colour, label=label
                 )
@@ -98,8 +97,7 @@ def _naive_panel(axes: Axes, data: pd.DataFrame) -> None:
     windows = list(_by_window(data))
     styles = zip(windows, ("^", "v", "<", ">", "d", "p"), ("-", "--", "-.", ":", "-", "--"), strict=False)
     for (window, part), mark, line in styles:
-        static = part["v_static_m_per_s"].iloc[0] / 1e6
-        label = f"{_words(window).lstrip(', ')}; static {static:.3f}×10⁶ m/s"
+        label = f"{_words(window).lstrip(', ')}; {_static(part)}"
         axes.errorbar(
             part["temperature_K"],
             part["ratio"],
@@ -204,6 +202,12 @@ def _is_first_window(table: pd.DataFrame) -> pd.Series:
 def _by_window(data: pd.DataFrame) -> list[tuple[tuple[float, float], pd.DataFrame]]:
     groups = data.groupby([data[name].fillna(-1) for name in _WINDOW], sort=False)
     return [(window, part.sort_values("temperature_K")) for window, part in groups]
+
+
+def _static(part: pd.DataFrame) -> str:
+    """Words for the static value; an estimator that found no Dirac cone has none."""
+    values = part["v_static_m_per_s"].dropna()
+    return f"static {values.iloc[0] / 1e6:.3f}×10⁶ m/s" if len(values) else "no value"
 
 
 def _words(window: tuple[float, float]) -> str:

@@ -73,9 +73,10 @@ class ElectronNet(nn.Module):
     arch
         Hyper-parameters. Species are numbered in the order of `arch.shells`.
 
-    Notes ----- The output is ``shift + scale * network``; both are buffers per relation and coefficient,
-    set from the training statistics. Directed copies of a block are averaged, so that H is Hermitian by
-    construction.
+    Notes
+    -----
+    The output is ``shift + scale * network``; both are buffers per relation and coefficient, set from the
+    training statistics. Directed copies of a block are averaged, so that H is Hermitian by construction.
     """
 
     def __init__(self, arch: ElectronArchitecture) -> None:

@@ -55,7 +55,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 def _velocity_line(row: dict[str, str]) -> str:
     value, error, static = (_mega(row[key]) for key in ("v_m_per_s", "v_se_m_per_s", "v_static_m_per_s"))
     velocity = f"{value} ± {error}"
-    ratio = f"{_short(row['ratio'])} ± {_short(row['ratio_se'], 2)}"
+    ratio = f"{_fixed(row['ratio'])} ± {_fixed(row['ratio_se'])}"
     return f"{row['estimator']:<10} {row['temperature_K']:>6} {velocity:>16} {static:>8} {ratio:>16}"
 
 
@@ -63,5 +63,9 @@ def _mega(text: str) -> str:
     return f"{float(text) / 1e6:.4f}" if text else "–"
 
 
-def _short(text: str, digits: int = 4) -> str:
-    return f"{float(text):.{digits}g}" if text else "–"
+def _fixed(text: str) -> str:
+    return f"{float(text):.4f}" if text else "–"
+
+
+def _short(text: str) -> str:
+    return f"{float(text):.4g}" if text else "–"
