@@ -146,7 +146,7 @@ CASES = [
     ),
     (
         "train phonon good.yaml --store store.h5 --store store.h5 --out m.pt",
-        r"store\.h5: entry .* is in store\.h5",
+        r"store\.h5: is named twice",
     ),
     ("train electron good.yaml --store store.h5 --store bn.h5 --out m.pt", r"bn\.h5: basis .*store\.h5"),
     ("train phonon good.yaml --out m.pt --from electron.pt", r"electron\.pt: is a model of kind 'electron'"),

@@ -19,10 +19,9 @@ _ERROR_BARS = """± is the standard error over independent antithetic pairs. All
 random numbers, so differences between temperatures are known better than each value. Errors of the
 networks, of the sampling cell and of the DFT functional are not in it: compare the test errors below.
 Estimators differ by definition; compare ratios of one estimator, not values of two."""
-_CELL_SIZE = """The {n}×{n} cell holds the phonons of its own {n}×{n} q mesh only. In tight-binding tests of
-the estimators (monolayer, 0 K) the reduction by manifold and operator doubled from n = 3 to n = 6
-(0.7 to 1.3 %) and grew to 1.6 % at n = 9. Quote a ratio together with its cell, and increase n until it
-settles."""
+_CELL_SIZE = """The {n}×{n} cell holds the phonons of its own {n}×{n} q mesh only. In the static limit the
+reduction grows logarithmically with the size of the cell. Quote a ratio together with its cell, and compare
+larger n before calling it converged."""
 _APPROXIMATIONS = """Displacements follow the quantum harmonic distribution of the relaxed lattice without
 thermal expansion. Electrons see frozen nuclei: states closer to the Fermi level than a phonon energy (0.2 eV
 in graphene) are beyond this static approximation. Velocities are those of the DFT functional and basis of the

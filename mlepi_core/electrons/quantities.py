@@ -273,14 +273,6 @@ def save_samples(path: str | os.PathLike[str], samples: VelocitySamples) -> None
             file.create_dataset(name, data=getattr(samples, name), fletcher32=True, chunks=True)
 
 
-def is_sample_file(path: str | os.PathLike[str]) -> bool:
-    """Whether `path` is an HDF5 file written by `save_samples`."""
-    if not Path(path).is_file() or not h5py.is_hdf5(path):
-        return False
-    with h5py.File(path, "r") as file:
-        return file.attrs.get("schema") == SCHEMA
-
-
 def load_samples(paths: Iterable[str | os.PathLike[str]]) -> VelocitySamples:
     """Read and merge files of `save_samples`.
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlepi_core.artefacts import InputError, digest, sha256_file
+from mlepi_core.artefacts import InputError
 from mlepi_core.formats.store import SPLITS, LabelEntry, LabelStore
 from mlepi_core.orbitals import Basis
 
@@ -38,7 +38,8 @@ def store_files(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
             raise InputError(path, "no such label store", "check labels.path")
     if not files:
         raise InputError("labels.path", "names no label store")
-    twice = [path for path, count in Counter(path.resolve() for path in files).items() if count > 1]
+    resolved = [path.resolve() for path in files]
+    twice = [path for path, place in zip(files, resolved, strict=True) if resolved.count(place) > 1]
     if twice:
         raise InputError(twice[0], "is named twice", "name every label store once")
     return files
@@ -102,48 +103,31 @@ class Dataset:
         """Entries marked as not converged."""
         return [item for item, flag in self._converged.items() if flag is False]
 
-    def refuse_unconverged(self) -> None:
-        """Raise if any entry is marked as not converged: its labels are not those of the ground state."""
-        bad = self.unconverged()
-        if bad:
-            names = ", ".join(item.name for item in bad[:3]) + (
-                f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-            )
-            raise InputError(
-                bad[0].path, f"{names}: self-consistency not reached", "run it again, or remove the entry"
-            )
+    def refuse_unconverged(self, splits: Sequence[str] = TRAINING_SPLITS) -> None:
+        """Raise if an entry of these splits is marked as not converged: its labels are no ground state's."""
+        for item in self.unconverged():
+            if self._splits[item] in splits:
+                raise InputError(
+                    item.path,
+                    f"the calculation of entry {item.name} is not converged",
+                    "repeat it, or take the entry out of the store",
+                )
 
     def select(self, split: str | None = None, *, converged_only: bool = True) -> list[Item]:
-        """Entries of a split (None: all), without those marked as not converged.
+        """Entries of a split (None: all), without those marked as not converged; may be empty.
 
         Raises
         ------
         InputError
-            If nothing is left: an empty selection is never what was meant.
+            If there is no such split.
         """
         if split is not None and split not in SPLITS:
             raise InputError("split", f"{split!r} is not one of {', '.join(SPLITS)}")
-        chosen = [
+        return [
             item
             for item, own in self._splits.items()
             if split in (None, own) and not (converged_only and self._converged[item] is False)
         ]
-        if not chosen:
-            where = ", ".join(str(path) for path in self.files)
-            have = ", ".join(f"{count} {name}" for name, count in self.counts().items()) or "nothing"
-            raise InputError(
-                where, f"no converged entry of split {split or 'any'!r}", f"the stores hold {have}"
-            )
-        return chosen
-
-    def for_training(self, split: str) -> list[Item]:
-        """Entries of a split that a trainer may see; refuses ``reference`` and any non-converged entry."""
-        if split not in TRAINING_SPLITS:
-            raise InputError(
-                "split", f"{split!r} is never trained on", f"use one of {', '.join(TRAINING_SPLITS)}"
-            )
-        self.refuse_unconverged()
-        return self.select(split)
 
     def read(self, items: Iterable[Item], blocks: bool = True) -> Iterator[LabelEntry]:
         """Read entries in the given order, opening each store as seldom as the order allows."""
@@ -158,10 +142,6 @@ class Dataset:
         finally:
             if store is not None:
                 store.close()
-
-    def digest(self) -> str:
-        """16 hexadecimal digits that change with the content of any store, not with its place."""
-        return digest(sorted(sha256_file(path) for path in self.files))
 
 
 def merge_bases(one: Basis | None, other: Basis | None, where: str | os.PathLike[str]) -> Basis | None:

@@ -66,9 +66,11 @@ def train(
     InputError
         If there is nothing to train on or to validate with, or the stores do not fit together.
     """
+    from mlepi_core.labels import Dataset
+
     if kind not in KINDS:
         raise InputError("kind", f"{kind!r} is unknown", f"use one of {', '.join(KINDS)}")
-    _refuse_unconverged(stores)
+    Dataset(stores).refuse_unconverged()
     parts = {split: read_split(stores, split, blocks=kind == "electron") for split in ("train", "validation")}
     for split, entries in parts.items():
         if not entries:
@@ -103,22 +105,6 @@ def train(
     }
 
 
-def _refuse_unconverged(stores: Sequence[str | os.PathLike[str]]) -> None:
-    """Refuse stores with an entry of split train or validation whose calculation is not converged."""
-    from mlepi_core.formats.store import LabelStore
-
-    for path in stores:
-        with LabelStore(path) as store:
-            splits, converged = store.splits(), store.converged()
-            for name in store.names:
-                if converged[name] is False and splits[name] in ("train", "validation"):
-                    raise InputError(
-                        path,
-                        f"the calculation of entry {name} is not converged",
-                        "repeat it, or take the entry out of the store",
-                    )
-
-
 def read_split(
     stores: Sequence[str | os.PathLike[str]], split: str | None, *, blocks: bool
 ) -> list[LabelEntry]:
@@ -129,25 +115,14 @@ def read_split(
     blocks
         True: entries with Hamiltonians, H and S read; False: entries with energies and forces.
     """
-    from mlepi_core.formats.store import LabelStore
+    from mlepi_core.labels import Dataset
 
-    entries, seen = [], {}
-    for path in stores:
-        with LabelStore(path) as store:
-            for name in store.select(split):
-                if name in seen:
-                    raise InputError(
-                        path, f"entry {name} is in {seen[name]} too", "use one of the two stores"
-                    )
-                seen[name] = str(path)
-                entry = store.read(name, blocks=blocks)
-                if (
-                    entry.blocks is not None
-                    if blocks
-                    else entry.forces is not None and entry.energy is not None
-                ):
-                    entries.append(entry)
-    return entries
+    data = Dataset(stores)
+    return [
+        entry
+        for entry in data.read(data.select(split), blocks=blocks)
+        if (entry.blocks is not None if blocks else entry.forces is not None and entry.energy is not None)
+    ]
 
 
 def overlap_tables(

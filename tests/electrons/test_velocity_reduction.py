@@ -11,7 +11,6 @@ from mlepi_core.electrons import (
     BlochHamiltonian,
     VelocitySpec,
     evaluate_entry,
-    is_sample_file,
     jackknife,
     load_samples,
     merge,
@@ -93,7 +92,6 @@ def test_sample_file_round_trip(parts, static, tmp_path):
     whole = merge(parts)
     assert loaded.spec == whole.spec
     assert loaded.attrs == whole.attrs
-    assert is_sample_file(tmp_path / "a.h5")
     for estimator in SPEC.estimators:
         expected = reduce_velocity(whole, static, estimator)
         assert reduce_velocity(loaded, static, estimator) == expected

@@ -37,19 +37,14 @@ def test_selection(two):
     data = Dataset(two)
     assert len(data) == 4
     assert data.counts() == {"train": 2, "validation": 1, "reference": 1}
-    assert [item.name for item in data.for_training("train")] == ["a1", "b0"]
+    assert [item.name for item in data.select("train")] == ["a1", "b0"]
     assert [entry.name for entry in data.read(data.select())] == ["a0", "a1", "b0", "b1"]
 
 
-def test_reference_is_never_trained_on(two):
-    with pytest.raises(InputError, match="never trained on"):
-        Dataset(two).for_training("reference")
-    assert [item.name for item in Dataset(two).select("reference")] == ["b1"]
-
-
-def test_empty_selection_is_refused(two):
-    with pytest.raises(InputError, match=r"no converged entry of split 'test'.*2 train"):
-        Dataset(two).select("test")
+def test_a_split_may_be_empty_but_must_exist(two):
+    assert Dataset(two).select("test") == []
+    with pytest.raises(InputError, match="'tests' is not one of"):
+        Dataset(two).select("tests")
 
 
 def test_unconverged_entries(two):
@@ -57,8 +52,9 @@ def test_unconverged_entries(two):
     data = Dataset(two)
     assert [item.name for item in data.select("train")] == ["a1", "b0", "c1"]
     assert [item.name for item in data.select("train", converged_only=False)] == ["a1", "b0", "c0", "c1"]
-    with pytest.raises(InputError, match=r"c\.h5: c0: self-consistency not reached"):
-        data.for_training("train")
+    with pytest.raises(InputError, match=r"c\.h5: the calculation of entry c0 is not converged"):
+        data.refuse_unconverged()
+    data.refuse_unconverged(["reference"])
 
 
 def test_stores_that_do_not_fit_are_refused(two):
@@ -78,11 +74,3 @@ def test_bad_paths_are_refused(two, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no"):
         store_files(tmp_path / "empty")
-
-
-def test_digest_follows_the_content_not_the_place(two, tmp_path):
-    before = Dataset(two / "a.h5").digest()
-    moved = tmp_path / "elsewhere.h5"
-    moved.write_bytes((two / "a.h5").read_bytes())
-    assert Dataset(moved).digest() == before
-    assert Dataset(two / "b.h5").digest() != before
