@@ -61,8 +61,10 @@ CASES = [
         "convert other.scfout.xz o.h5",
         r"other\.out\.xz: belongs to another run: other species; give the \.out",
     ),
-    (f"convert {RAW_FILES}/o2_spin.scfout.xz o.h5", r".*o2_spin\S*: is spin-polarised .*not supported yet"),
-    (f"convert {RAW_FILES}/mos2_soc_prim.scfout.xz o.h5", r".*mos2_soc\S*: is non-collinear"),
+    (
+        f"convert {RAW_FILES}/mos2_soc_prim.scfout.xz {RAW_FILES}/o2_spin.scfout.xz o.h5",
+        r"o\.h5: entry o2_spin has spin 'collinear', the store 'soc'; write calculations of each kind",
+    ),
     (
         f"convert {RAW_FILES}/bg_ab_prim.Band.xz o.h5",
         r".*Band\.xz: a file of kind 'band' cannot be converted",

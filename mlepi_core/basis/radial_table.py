@@ -113,7 +113,8 @@ class RadialTable:
         inside = distances < self.support
         interval = ((distances.detach() - self.lower) / self.spacing).floor().long()
         interval = interval.clamp(0, len(self.counts) - 1)
-        offset = (distances - (self.lower + self.spacing * interval))[:, None]
+        # An integer tensor times a float would be float32.
+        offset = (distances - (self.lower + self.spacing * interval.to(distances.dtype)))[:, None]
         third, second, first, value = pieces[interval].unbind(dim=1)
         result = ((third * offset + second) * offset + first) * offset + value
         return torch.where(inside[:, None], result, torch.zeros_like(result))

@@ -145,7 +145,15 @@ class TwoCentreTables:
     def entries(
         self, matrix: BlockMatrix, vectors: np.ndarray, intra: np.ndarray | None = None
     ) -> np.ndarray:
-        """Flat entries (M,) for the pairs of a block matrix, on-site blocks included.
+        """`entries_torch` for NumPy arrays, in float64."""
+        with torch.no_grad():
+            array = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float64))
+            return self.entries_torch(matrix, array, intra).numpy()
+
+    def entries_torch(
+        self, matrix: BlockMatrix, vectors: torch.Tensor, intra: np.ndarray | None = None
+    ) -> torch.Tensor:
+        """Flat entries (M,) for the pairs of a block matrix, on-site blocks included; differentiable.
 
         Parameters
         ----------
@@ -160,16 +168,18 @@ class TwoCentreTables:
             raise InputError(
                 f"two-centre {self.quantity}", "tables by relation need the relation of each pair"
             )
-        result = np.zeros(int(matrix.offsets[-1]))
+        result = vectors.new_zeros(int(matrix.offsets[-1]))
         for (number_i, number_j, relation), index in self._groups(matrix, intra):
             if relation == "onsite":
                 if number_i not in self.onsite:
                     raise InputError("species", f"{symbol_of(number_i)} has no on-site block in the tables")
-                blocks = np.broadcast_to(self.onsite[number_i], (len(index), *self.onsite[number_i].shape))
+                block = torch.from_numpy(self.onsite[number_i]).to(vectors)
+                flat = block.reshape(1, -1).expand(len(index), -1)
             else:
-                blocks = self.evaluate(vectors[index], number_i, number_j, relation)
-            flat = blocks.reshape(len(index), -1)
-            result[matrix.offsets[index][:, None] + np.arange(flat.shape[1])] = flat
+                chosen = vectors[torch.from_numpy(index)]
+                flat = self.evaluate_torch(chosen, number_i, number_j, relation).flatten(1)
+            places = matrix.offsets[index][:, None] + np.arange(flat.shape[1])
+            result = result.index_copy(0, torch.from_numpy(places.ravel()), flat.reshape(-1))
         return result
 
     def _groups(
@@ -271,7 +281,37 @@ class TwoCentreTables:
         return cls.from_dict(content)
 
 
-def overlap_blocks(atoms: Atoms, tables: TwoCentreTables) -> BlockMatrix:
+def support_pairs(atoms: Atoms, tables: TwoCentreTables, margin: float = 0.0) -> np.ndarray:
+    """Blocks (P, 5) = i, j, R within the support of the tables: one of each Hermitian pair, on-site included.
+
+    Parameters
+    ----------
+    atoms
+        Any structure of the tables' species; R refers to its positions as they are.
+    margin
+        Added to the support, Å.
+    """
+    reach = tables.max_support + margin
+    i, j, images = neighbour_pairs(atoms.positions, atoms.cell.array, atoms.pbc, reach)
+    every = np.arange(len(atoms))
+    onsite = np.stack([every, every, *np.zeros((3, len(atoms)), dtype=int)], axis=1)
+    pairs = np.concatenate([np.column_stack([i, j, images]), onsite])
+    pairs = pairs[is_canonical(pairs)]
+    pairs = pairs[within_support(atoms, tables, pairs, margin)]
+    return pairs[np.lexsort(pairs.T[::-1])].astype(np.int32)
+
+
+def within_support(
+    atoms: Atoms, tables: TwoCentreTables, pairs: np.ndarray, margin: float = 0.0
+) -> np.ndarray:
+    """Which of the pairs (P, 5) are closer than the support of their species plus `margin` (Å), (P,)."""
+    numbers = atoms.numbers
+    vectors = pair_vectors(atoms.positions, atoms.cell.array, pairs[:, 0], pairs[:, 1], pairs[:, 2:])
+    supports = tables.pair_supports(numbers[pairs[:, 0]], numbers[pairs[:, 1]])
+    return np.linalg.norm(vectors, axis=1) < supports + margin
+
+
+def overlap_blocks(atoms: Atoms, tables: TwoCentreTables, pairs: np.ndarray | None = None) -> BlockMatrix:
     """Overlaps of a structure from tables alone, no DFT code needed.
 
     Parameters
@@ -280,11 +320,13 @@ def overlap_blocks(atoms: Atoms, tables: TwoCentreTables) -> BlockMatrix:
         Any structure of the tables' species; R of the pairs refers to its positions as they are.
     tables
         Tables of the overlap.
+    pairs
+        Blocks (P, 5) to evaluate; by default those of `support_pairs`.
 
     Returns
     -------
     BlockMatrix
-        One of each Hermitian pair within the support, on-site blocks included, with ``overlap``.
+        With ``overlap``.
 
     Raises
     ------
@@ -293,21 +335,11 @@ def overlap_blocks(atoms: Atoms, tables: TwoCentreTables) -> BlockMatrix:
     """
     if tables.quantity != "overlap":
         raise InputError("two-centre tables", f"hold the {tables.quantity}, not the overlap")
-    numbers = atoms.numbers
-    counts = tables.basis.counts(numbers)
-    i, j, images = neighbour_pairs(atoms.positions, atoms.cell.array, atoms.pbc, tables.max_support)
-    every = np.arange(len(atoms))
-    onsite = np.stack([every, every, *np.zeros((3, len(atoms)), dtype=int)], axis=1)
-    pairs = np.concatenate([np.column_stack([i, j, images]), onsite])
-    pairs = pairs[is_canonical(pairs)]
+    counts = tables.basis.counts(atoms.numbers)
+    if pairs is None:
+        pairs = support_pairs(atoms, tables)
     vectors = pair_vectors(atoms.positions, atoms.cell.array, pairs[:, 0], pairs[:, 1], pairs[:, 2:])
-    within = np.linalg.norm(vectors, axis=1) < tables.pair_supports(
-        numbers[pairs[:, 0]], numbers[pairs[:, 1]]
-    )
-    pairs, vectors = pairs[within], vectors[within]
-    order = np.lexsort(pairs.T[::-1])
-    pairs, vectors = pairs[order], vectors[order]
-    matrix = BlockMatrix(numbers, counts, pairs.astype(np.int32), block_offsets(counts, pairs))
+    matrix = BlockMatrix(atoms.numbers, counts, pairs, block_offsets(counts, pairs))
     return matrix.with_values(overlap=tables.entries(matrix, vectors))
 
 

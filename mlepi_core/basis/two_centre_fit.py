@@ -82,8 +82,8 @@ def fit_overlap(
         then bridged, and the record says so. The third derivative rather than the second:
         0.1 Å beyond the data it is 100 times more accurate.
     radii
-        Orbital radius per chemical symbol in Å; without it the support of a pair is its largest distance
-        rounded up to a whole (equal species) or half Bohr.
+        Orbital radius per chemical symbol in Å; without it the smallest multiples of half a Bohr whose sums
+        reach all distances of the data.
     source
         Kept in the record.
 
@@ -267,10 +267,11 @@ def _species_blocks(
 def _supports(
     gathered: Mapping[tuple[str, int, int], tuple[np.ndarray, np.ndarray]], radii: Mapping[str, float] | None
 ) -> dict[tuple[int, int], float]:
-    """End of support in Å of every species pair, over all relations."""
+    """End of support in Å of every species pair, over all relations: sum of two orbital radii."""
     largest: dict[tuple[int, int], float] = defaultdict(float)
     for (_, first, second), (distances, _) in gathered.items():
         largest[first, second] = max(largest[first, second], float(distances.max()))
+    known = _smallest_radii(largest) if radii is None else {}
     result = {}
     for (first, second), distance in largest.items():
         names = symbol_of(first), symbol_of(second)
@@ -280,9 +281,7 @@ def _supports(
                 raise InputError("radii", f"no orbital radius for {missing[0]}")
             result[first, second] = sum(radii[name] for name in names)
         else:
-            # Orbital radii are multiples of half a Bohr.
-            step = BOHR if first == second else BOHR / 2
-            result[first, second] = math.ceil(distance / step - 1e-6) * step
+            result[first, second] = (known[first] + known[second]) * BOHR / 2
         if distance > result[first, second] + 1e-6:
             raise InputError(
                 f"two-centre {names[0]}-{names[1]}",
@@ -290,6 +289,23 @@ def _supports(
                 "correct the orbital radii",
             )
     return result
+
+
+def _smallest_radii(largest: Mapping[tuple[int, int], float]) -> dict[int, int]:
+    """Smallest orbital radii, in half Bohr, of which they are multiples, whose sums reach all distances (Å).
+
+    In a crystal with few distances a pair of one species may end long before its orbitals do; pairs with
+    other species then tell. Where both radii could grow, the smaller one does.
+    """
+    needed = {pair: math.ceil(distance / (BOHR / 2) - 1e-6) for pair, distance in largest.items()}
+    radii: dict[int, int] = defaultdict(int)
+    for (first, second), total in needed.items():
+        if first == second:
+            radii[first] = math.ceil(total / 2)
+    for (first, second), total in sorted(needed.items(), key=lambda item: -item[1]):
+        smaller, larger = sorted((first, second), key=lambda species: radii[species])
+        radii[smaller] = max(radii[smaller], total - radii[larger])
+    return radii
 
 
 def _with_record(tables: TwoCentreTables, errors: Mapping[str, Any]) -> TwoCentreTables:

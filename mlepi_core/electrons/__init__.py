@@ -8,7 +8,7 @@ from mlepi_core.electrons.bands import (
     path_lengths,
     read_kpoints,
 )
-from mlepi_core.electrons.bloch import BlochHamiltonian
+from mlepi_core.electrons.bloch import BlochHamiltonian, spin_channels
 from mlepi_core.electrons.dirac import DiracCone
 from mlepi_core.electrons.estimators import (
     ESTIMATORS,
@@ -47,6 +47,7 @@ from mlepi_core.electrons.velocity_operator import squared_velocity, velocity_ma
 
 __all__ = [
     "BlochHamiltonian",
+    "spin_channels",
     "repeat_blocks",
     "Eigenpairs",
     "OVERLAP_THRESHOLD",

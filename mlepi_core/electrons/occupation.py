@@ -13,6 +13,7 @@ from scipy.special import expit
 from mlepi_core.artefacts import InputError
 from mlepi_core.electrons.bloch import BlochHamiltonian
 from mlepi_core.electrons.solver import OVERLAP_THRESHOLD, eigenvalues
+from mlepi_core.formats.spin import TIME_ODD_TOLERANCE
 from mlepi_core.orbitals import symbol_of
 
 BOLTZMANN = scipy.constants.k / scipy.constants.e
@@ -63,13 +64,15 @@ def n_occupied(numbers: ArrayLike, n_electrons: float | None = None) -> int:
     return half
 
 
-def gamma_mesh(mesh: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Regular k mesh that contains Gamma, reduced by time reversal, E(-k) = E(k).
+def gamma_mesh(mesh: Sequence[int], time_reversal: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Regular k mesh that contains Gamma, reduced by E(-k) = E(k) if there is time reversal.
 
     Parameters
     ----------
     mesh
         (3,) points along the reciprocal vectors.
+    time_reversal
+        False keeps both k and -k, as magnetic spinors need.
 
     Returns
     -------
@@ -80,6 +83,8 @@ def gamma_mesh(mesh: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     if mesh.shape != (3,) or (mesh < 1).any():
         raise InputError("k mesh", f"{mesh.tolist()} are not three positive integers")
     points = np.stack(np.meshgrid(*map(np.arange, mesh), indexing="ij"), axis=-1).reshape(-1, 3)
+    if not time_reversal:
+        return points / mesh, np.full(len(points), 1 / len(points))
     key = np.minimum(*(np.ravel_multi_index(tuple(p.T), tuple(mesh)) for p in (points, -points % mesh)))
     _, first, count = np.unique(key, return_index=True, return_counts=True)
     return points[first] / mesh, count / len(points)
@@ -97,9 +102,13 @@ def mesh_for_cell(
 
 
 def fermi_level(
-    energies: ArrayLike, weights: ArrayLike, n_electrons: float, temperature: float = 300.0
+    energies: ArrayLike,
+    weights: ArrayLike,
+    n_electrons: float,
+    temperature: float = 300.0,
+    electrons_per_state: float = 2.0,
 ) -> float:
-    """Level mu with 2 sum_k w_k sum_n f((E_kn - mu)/kT) = N_e.
+    """Level mu with g sum_k w_k sum_n f((E_kn - mu)/kT) = N_e.
 
     Parameters
     ----------
@@ -111,6 +120,8 @@ def fermi_level(
         Electrons per cell.
     temperature
         Electronic temperature of the Fermi function in K, > 0.
+    electrons_per_state
+        g: 2 without spin; 1 for spinors, and for collinear spin with the bands of both spins in one row.
 
     Returns
     -------
@@ -120,20 +131,21 @@ def fermi_level(
     energies, weights = np.asarray(energies, dtype=float), np.asarray(weights, dtype=float)
     if temperature <= 0:
         raise InputError("electronic temperature", f"{temperature:g} K", "must be > 0 K")
-    if not 0 < n_electrons < 2 * energies.shape[1]:
+    if not 0 < n_electrons < electrons_per_state * energies.shape[1]:
         raise InputError("n_electrons", f"{n_electrons:g} electrons in {energies.shape[1]} bands")
     beta = 1 / (BOLTZMANN * temperature)
     filled = np.where(np.isnan(energies), np.inf, energies)
 
     def surplus(mu: float) -> float:
-        return 2 * float(weights @ expit(beta * (mu - filled)).sum(axis=1)) - n_electrons
+        filling = weights @ expit(beta * (mu - filled)).sum(axis=1)
+        return electrons_per_state * float(filling) - n_electrons
 
     margin = 60 / beta
     return float(brentq(surplus, np.nanmin(energies) - margin, np.nanmax(energies) + margin, xtol=1e-12))
 
 
 def fermi_level_of(
-    bloch: BlochHamiltonian,
+    bloch: BlochHamiltonian | Sequence[BlochHamiltonian],
     n_electrons: float | None = None,
     *,
     mesh: Sequence[int] | None = None,
@@ -145,6 +157,8 @@ def fermi_level_of(
 
     Parameters
     ----------
+    bloch
+        One Hamiltonian, or the channels of both spins (`spin_channels`), which share their electrons.
     n_electrons
         Electrons per cell; None counts valence charges.
     mesh
@@ -152,7 +166,10 @@ def fermi_level_of(
     temperature
         Electronic temperature in K.
     """
-    electrons = valence_electrons(bloch.numbers) if n_electrons is None else n_electrons
-    kpoints, weights = gamma_mesh(mesh_for_cell(bloch.cell) if mesh is None else mesh)
-    energies, _ = eigenvalues(bloch, kpoints, threshold=threshold, device=device)
-    return fermi_level(energies, weights, electrons, temperature)
+    channels = [bloch] if isinstance(bloch, BlochHamiltonian) else list(bloch)
+    first = channels[0]
+    electrons = valence_electrons(first.numbers) if n_electrons is None else n_electrons
+    reversible = not first.spinor or first.blocks.time_odd_rms() < TIME_ODD_TOLERANCE
+    kpoints, weights = gamma_mesh(mesh_for_cell(first.cell) if mesh is None else mesh, reversible)
+    energies = [eigenvalues(one, kpoints, threshold=threshold, device=device)[0] for one in channels]
+    return fermi_level(np.hstack(energies), weights, electrons, temperature, first.electrons_per_state)

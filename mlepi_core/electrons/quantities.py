@@ -217,6 +217,12 @@ def _blocks_of(entry: LabelEntry) -> BlockMatrix:
         raise InputError(
             entry.name, "has no Hamiltonian", "give a store of predictions or of DFT results with H and S"
         )
+    if entry.blocks.spin != "none":
+        raise InputError(
+            entry.name,
+            f"has a Hamiltonian of spin {entry.blocks.spin!r}",
+            "the Fermi velocity counts bands without spin: give a spinless calculation",
+        )
     return entry.blocks
 
 

@@ -183,7 +183,7 @@ def _eigenvalues_torch(
     """As `eigenvalues`, in batches of k on a torch device; float64 throughout."""
     import torch
 
-    n = bloch.n_orbitals
+    n = bloch.n_states
     size = max(1, _BATCH_BYTES // (6 * 16 * n * n))
     low, high = subset if subset is not None else (0, n - 1)
     rows, dropped = [], 0

@@ -64,9 +64,10 @@ def _gather(source: BlockMatrix, pairs: np.ndarray, origin: np.ndarray, n_cells:
     offsets = block_offsets(counts, pairs)
     index = np.repeat(source.offsets[origin] - offsets[:-1], np.diff(offsets)) + np.arange(offsets[-1])
     values = {
-        name: entries[index]
+        name: entries[..., index]
         for name in ("hamiltonian", "overlap")
         if (entries := getattr(source, name)) is not None
     }
-    empty = BlockMatrix(np.repeat(source.numbers, n_cells), counts, pairs.astype(np.int32), offsets)
+    numbers = np.repeat(source.numbers, n_cells)
+    empty = BlockMatrix(numbers, counts, pairs.astype(np.int32), offsets, spin=source.spin)
     return replace(empty, **values)

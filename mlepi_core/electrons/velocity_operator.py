@@ -36,7 +36,8 @@ def velocity_matrices(
     dh, ds = bloch.derivatives(k, gauge)
     if gauge == "atomic" and k.any():
         phase = np.exp(-1j * bloch.positions @ (k @ bloch.reciprocal))
-        vectors = np.repeat(phase, bloch.blocks.counts)[:, None] * vectors
+        phase = np.tile(np.repeat(phase, bloch.blocks.counts), bloch.n_states // bloch.n_orbitals)
+        vectors = phase[:, None] * vectors
     mean = (energies[:, None] + energies[None, :]) / 2
     bra = vectors.conj().T
     return np.stack([bra @ dh[x] @ vectors - mean * (bra @ ds[x] @ vectors) for x in range(3)])

@@ -29,6 +29,8 @@ def to_atoms(entry: LabelEntry) -> Atoms:
     for column in _COLUMNS:
         if column in source.arrays:
             atoms.set_array(column, source.arrays[column])
+    if entry.forces_spread is not None:
+        atoms.set_array("forces_spread", entry.forces_spread)
     atoms.info["name"] = entry.name
     for key in _SCALARS:
         if (value := getattr(entry, key)) is not None:
@@ -58,6 +60,9 @@ def from_atoms(atoms: Atoms, name: str) -> LabelEntry:
         n_electrons=_float(info.get("n_electrons")),
         converged=None if converged is None else bool(converged),
         split=info.get("split"),
+        forces_spread=np.asarray(atoms.arrays["forces_spread"], dtype=float)
+        if "forces_spread" in atoms.arrays
+        else None,
     )
 
 

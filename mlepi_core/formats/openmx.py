@@ -17,35 +17,41 @@ from mlepi_core.orbitals import Basis
 # Largest difference between the two stored copies of a block (eV; S: unitless). Real files reach 1.3e-8 eV
 # (4.7e-10 Ha) and 1.6e-10, by integration on a grid; a wrong order is off by 1e-2 or more.
 HERMITIAN_TOLERANCE = 1e-7
+_SPINS = {0: "none", 1: "collinear", 3: "soc"}  # of SpinP_switch
 BAND_ENERGY_TOLERANCE = 1e-9  # relative, of 2 Tr(DM H) = Uele, which is printed to 1e-12 Ha
 
 
 def internal_blocks(scfout: Scfout) -> BlockMatrix:
-    """H (eV) and S in the internal order of orbitals, one of each Hermitian pair.
+    """H (eV) and S in the internal order of orbitals, one of each Hermitian pair, with the spin of the file.
 
     Raises
     ------
     InputError
-        If the file is spin-polarised, or the two copies of a block differ.
+        If a block has no Hermitian partner, or the two copies differ.
     """
-    if scfout.spin != 0:
-        kind = "spin-polarised (collinear)" if scfout.spin == 1 else "non-collinear (spin-orbit coupling)"
-        raise InputError(
-            scfout.path,
-            f"is {kind}, SpinP_switch {scfout.spin}, which is not supported yet",
-            "run it with scf.SpinPolarization off",
-        )
     numbers = scfout.atoms.numbers
-    index = _internal_index(scfout)
     directed = BlockMatrix(
         numbers=numbers,
         counts=scfout.basis.counts(numbers),
         pairs=scfout.pairs,
         offsets=scfout.offsets,
-        hamiltonian=scfout.hamiltonian[0][index] * HARTREE,
-        overlap=scfout.overlap[index],
+        overlap=scfout.overlap,
+        spin=_SPINS[scfout.spin],
     )
+    index = _internal_index(scfout)
+    hamiltonian = _hamiltonian(scfout, directed)
+    directed = directed.with_values(hamiltonian[..., index] * HARTREE, scfout.overlap[index])
     return from_directed(directed, HERMITIAN_TOLERANCE, scfout.path)
+
+
+def _hamiltonian(scfout: Scfout, directed: BlockMatrix) -> np.ndarray:
+    """Entries of H in Ha and the file's order of orbitals, parts as `BlockMatrix` has them."""
+    h, imaginary = scfout.hamiltonian, scfout.hamiltonian_imaginary
+    if imaginary is None:
+        return h if scfout.spin == 1 else h[0]
+    uu, dd, ud = h[0] + 1j * imaginary[0], h[1] + 1j * imaginary[1], h[2] + 1j * (h[3] + imaginary[2])
+    du = ud[directed.partner_index(scfout.path)].conj()
+    return np.stack([uu, ud, du, dd])
 
 
 def read_openmx(
@@ -82,6 +88,8 @@ def read_openmx(
         blocks=blocks,
         attrs={"engine": "openmx", **scfout.settings.settings()},
     )
+    if scfout.spin == 1:
+        entry.attrs["total_spin"] = scfout.total_spin
     if out is None:
         return entry, scfout.basis
     result = read_out(out, std or sibling(path, ".std"))

@@ -56,6 +56,8 @@ class Scfout:
         (3, M) atomic units.
     density
         (sets, M) density matrix, sets as `hamiltonian`.
+    density_imaginary
+        (2, M) of spinors (Im uu, Im dd), else None.
     exchange_correlation
         (sets, M) Ha, None unless the file has this optional tail.
     fermi_level
@@ -80,6 +82,7 @@ class Scfout:
     position: np.ndarray
     momentum: np.ndarray
     density: np.ndarray
+    density_imaginary: np.ndarray | None
     exchange_correlation: np.ndarray | None
     fermi_level: float
     temperature: float
@@ -97,10 +100,18 @@ class Scfout:
         return self._occupation * float((diagonal_sets @ self.overlap).sum())
 
     def band_energy(self) -> float:
-        """2 Tr(DM H), or the sum over the spins, in Ha: "Uele" of the `.out` file. Not for spinors."""
-        if self.spin == 3:
-            raise InputError(self.path, "band energy of spinors is not supported")
-        return self._occupation * float(np.vdot(self.density, self.hamiltonian))
+        """2 Tr(DM H), or the sum over the spins, in Ha: "Uele" of the `.out` file.
+
+        Of spinors Re sum_ss' DM_ss' H_ss' over all entries, without conjugation: so OpenMX stores its DM.
+        """
+        if self.hamiltonian_imaginary is None or self.density_imaginary is None:
+            return self._occupation * float(np.vdot(self.density, self.hamiltonian))
+        h, density = self.hamiltonian, self.density
+        diagonal = np.vdot(density[:2], h[:2]) - np.vdot(
+            self.density_imaginary, self.hamiltonian_imaginary[:2]
+        )
+        imaginary_ud = h[3] + self.hamiltonian_imaginary[2]
+        return float(diagonal + 2 * (np.vdot(density[2], h[2]) - np.vdot(density[3], imaginary_ud)))
 
 
 def read_scfout(path: str | os.PathLike[str]) -> Scfout:
@@ -136,7 +147,7 @@ def read_scfout(path: str | os.PathLike[str]) -> Scfout:
     position = cursor.floats("OLP_r", (3, order_max, size))
     momentum = cursor.floats("OLP_p", (3, size))
     density = cursor.floats("DM", (n_sets, size))
-    cursor.floats("iDM", (2, size))
+    density_imaginary = cursor.floats("iDM", (2, size))
     cursor.ints("solver", (1,))
     chemical_potential, temperature, *_, n_electrons, total_spin = cursor.floats("ChemP", (10,)).tolist()
     settings = OpenmxInput(_text(cursor), path)
@@ -161,6 +172,7 @@ def read_scfout(path: str | os.PathLike[str]) -> Scfout:
         position=position,
         momentum=momentum,
         density=density,
+        density_imaginary=density_imaginary if spin == 3 else None,
         exchange_correlation=None if tail is None else tail.reshape(n_sets, size),
         fermi_level=chemical_potential * HARTREE,
         temperature=temperature,

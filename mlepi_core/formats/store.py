@@ -15,6 +15,7 @@ from ase.data import chemical_symbols
 
 from mlepi_core.artefacts import InputError, atomic_path, located
 from mlepi_core.formats.blocks import BlockMatrix, block_offsets
+from mlepi_core.formats.spin import DTYPE, SPINS
 from mlepi_core.orbitals import Basis
 
 SCHEMA = "mlepi-labels"
@@ -30,7 +31,9 @@ class LabelEntry:
     """One structure with whatever labels it has.
 
     `atoms` carries the integer array ``layer``; energies are in eV, forces (N, 3) in eV/Å with the
-    engine's net force left in, blocks in eV. `attrs` holds what else the engine reported.
+    engine's net force left in, blocks in eV. `attrs` holds what else the engine reported. Predictions of a
+    committee have the spread of its members: `forces_spread` (N, 3) in eV/Å, `block_spread` (P,) in eV, the
+    rms over the elements of each of the canonical blocks.
     """
 
     name: str
@@ -42,6 +45,8 @@ class LabelEntry:
     converged: bool | None = None
     split: str | None = None
     blocks: BlockMatrix | None = None
+    forces_spread: np.ndarray | None = None
+    block_spread: np.ndarray | None = None
     attrs: dict[str, Any] = field(default_factory=dict)
 
 
@@ -80,6 +85,8 @@ class LabelStore:
             if int(self.attrs["version"]) > VERSION:
                 raise InputError(self.path, "was written by a newer version", "update mlepi")
             self.spin = str(self.attrs.get("spin", "none"))
+            if self.spin not in SPINS:
+                raise InputError(self.path, f"spin {self.spin!r} is unknown", f"use {', '.join(SPINS)}")
             with located(self.path):
                 self.basis = Basis.from_json(self.attrs["basis"]) if "basis" in self.attrs else None
             self.names: list[str] = sorted(self._file)
@@ -186,32 +193,38 @@ class LabelStore:
             converged=_optional(known, "converged", bool),
             split=_optional(known, "split", str),
             blocks=self._read_blocks(group, atoms) if blocks and "pairs" in group else None,
+            forces_spread=group["forces_spread"][:] if "forces_spread" in group else None,
             attrs=attrs,
         )
+        if entry.blocks is not None and "hamiltonian_spread" in group:
+            entry.block_spread = group["hamiltonian_spread"][:].astype(np.float64)
+            if len(entry.block_spread) != len(entry.blocks.pairs) or not np.array_equal(
+                group["pairs"][:], entry.blocks.pairs
+            ):
+                raise ValueError("hamiltonian_spread does not belong to canonical pairs")
         refuse_not_finite(entry, self.path)
         return entry
 
     def _read_blocks(self, group: h5py.Group, atoms: Atoms) -> BlockMatrix:
-        if self.spin != "none":
-            raise InputError(
-                self.path, f"spin = {self.spin!r} is not supported yet", "use a spinless calculation"
-            )
         if self.basis is None:
             raise InputError(
                 self.path, "has blocks but no attribute 'basis'", "convert the calculation again"
             )
         pairs = group["pairs"][:]
         counts = self.basis.counts(atoms.numbers)
-        matrix = BlockMatrix(atoms.numbers, counts, pairs, group["offsets"][:])
+        matrix = BlockMatrix(atoms.numbers, counts, pairs, group["offsets"][:], spin=self.spin)
         if not np.array_equal(matrix.offsets, block_offsets(counts, pairs)):
             raise InputError(
                 self.path, f"{group.name[1:]}: block sizes do not fit the basis {self.basis.to_json()}"
             )
-        values = {key: group[key][:].astype(np.float64) for key in ("hamiltonian", "overlap") if key in group}
+        wanted = {"hamiltonian": DTYPE[self.spin], "overlap": np.float64}
+        values = {key: group[key][:] for key in wanted if key in group}
         for key, entries in values.items():
-            if entries.shape != (matrix.offsets[-1],):
-                raise ValueError(f"{key} has {entries.size} elements, its pairs need {matrix.offsets[-1]}")
-        return matrix.with_values(**values).canonical()
+            if np.iscomplexobj(entries) and wanted[key] is np.float64:
+                raise ValueError(f"{key} is complex, which spin {self.spin!r} does not allow")
+        return matrix.with_values(
+            **{key: entries.astype(wanted[key]) for key, entries in values.items()}
+        ).canonical()
 
 
 class StoreWriter:
@@ -226,7 +239,10 @@ class StoreWriter:
     attrs
         Root attributes, e.g. ``engine`` and ``xc``.
     dtype
-        Type of H and S: float64, or float32 for bundled training sets.
+        Type of H and S: float64, or float32 for bundled training sets. Spinors are written in the complex
+        type of the same precision.
+    spin
+        Spin of every Hamiltonian, one of `mlepi_core.formats.spin.SPINS`; None takes that of the first one.
     """
 
     def __init__(
@@ -235,10 +251,13 @@ class StoreWriter:
         basis: Basis | None,
         attrs: dict[str, Any] | None = None,
         dtype: str = "float64",
+        spin: str | None = None,
     ) -> None:
         self.path = Path(path)
+        self._spin = spin
         self.dtype = np.dtype(dtype)
-        self._attrs = {"schema": SCHEMA, "version": VERSION, "orbital_order": "e3nn", "spin": "none"}
+        self._attrs = {"schema": SCHEMA, "version": VERSION, "orbital_order": "e3nn"}
+        self._attrs |= {"spin": spin or "none"}
         self._attrs |= {"energy_unit": "eV", "length_unit": "angstrom"} | (attrs or {})
         if basis is not None:
             self._attrs["basis"] = basis.to_json()
@@ -264,6 +283,7 @@ class StoreWriter:
                 self.path, f"{entry.name}: split {entry.split!r} is not one of {', '.join(SPLITS)}"
             )
         refuse_not_finite(entry, self.path)
+        self._refuse_other_spin(entry)
         group = self._file.create_group(entry.name)
         group.attrs.update(entry.attrs)
         for key in _SCALARS:
@@ -279,15 +299,33 @@ class StoreWriter:
                 _write(group, label, atoms.arrays[label].astype(np.int32))
         if entry.forces is not None:
             _write(group, "forces", entry.forces)
+        if entry.forces_spread is not None:
+            _write(group, "forces_spread", entry.forces_spread)
         if entry.blocks is not None:
             self._write_blocks(group, entry.blocks)
+        if entry.block_spread is not None:
+            _write(group, "hamiltonian_spread", entry.block_spread)
+
+    def _refuse_other_spin(self, entry: LabelEntry) -> None:
+        if entry.blocks is None or entry.blocks.hamiltonian is None:
+            return
+        if self._spin is None:
+            self._spin = entry.blocks.spin
+            self._file.attrs["spin"] = self._spin
+        if entry.blocks.spin != self._spin:
+            raise InputError(
+                self.path,
+                f"entry {entry.name} has spin {entry.blocks.spin!r}, the store {self._spin!r}",
+                "write calculations of each kind of spin into a store of their own",
+            )
 
     def _write_blocks(self, group: h5py.Group, blocks: BlockMatrix) -> None:
         _write(group, "pairs", blocks.pairs.astype(np.int32))
         _write(group, "offsets", blocks.offsets)
         for name in ("hamiltonian", "overlap"):
             if (entries := getattr(blocks, name)) is not None:
-                _write(group, name, entries.astype(self.dtype))
+                complex_type = np.result_type(self.dtype, np.complex64)
+                _write(group, name, entries.astype(complex_type if np.iscomplexobj(entries) else self.dtype))
 
 
 def refuse_not_finite(entry: LabelEntry, where: str | os.PathLike[str]) -> None:
@@ -301,6 +339,8 @@ def refuse_not_finite(entry: LabelEntry, where: str | os.PathLike[str]) -> None:
         "fermi_level": entry.fermi_level,
         "hamiltonian": None if blocks is None else blocks.hamiltonian,
         "overlap": None if blocks is None else blocks.overlap,
+        "forces_spread": entry.forces_spread,
+        "hamiltonian_spread": entry.block_spread,
     }
     for key, value in values.items():
         if value is not None and not np.isfinite(value).all():

@@ -64,18 +64,21 @@ class Dataset:
     Raises
     ------
     InputError
-        If the stores have different bases for one element or name two entries alike.
+        If the stores have different bases for one element, different spin, or name two entries alike.
     """
 
     def __init__(self, paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> None:
         self.files = store_files(paths)
         self.basis: Basis | None = None
+        self.spin: str | None = None
         self._splits: dict[Item, str | None] = {}
         self._converged: dict[Item, bool | None] = {}
         seen: dict[str, Path] = {}
         for path in self.files:
             with LabelStore(path) as store:
                 self.basis = merge_bases(self.basis, store.basis, path)
+                if store.basis is not None:
+                    self.spin = merge_spins(self.spin, store.spin, path)
                 splits, converged = store.splits(), store.converged()
                 for name in store.names:
                     if name in seen:
@@ -156,3 +159,12 @@ def merge_bases(one: Basis | None, other: Basis | None, where: str | os.PathLike
                 "use structures of one basis per element",
             )
     return Basis({**one.shells, **other.shells})
+
+
+def merge_spins(one: str | None, other: str, where: str | os.PathLike[str]) -> str:
+    """Spin of both stores; raises if they differ (None: no store yet)."""
+    if one is not None and one != other:
+        raise InputError(
+            where, f"spin is {other!r}, elsewhere {one!r}", "use calculations of one kind of spin"
+        )
+    return other

@@ -14,7 +14,13 @@ from mlepi_core.artefacts import InputError
 from mlepi_core.basis.radial_table import RadialTable, radial_functions
 from mlepi_core.basis.rotations import PERMUTATION, wigner_matrices_numpy
 from mlepi_core.basis.two_centre import TwoCentreTables, overlap_blocks
-from mlepi_core.basis.two_centre_fit import PairSample, fit_hamiltonian, fit_overlap, residual_errors
+from mlepi_core.basis.two_centre_fit import (
+    PairSample,
+    _smallest_radii,
+    fit_hamiltonian,
+    fit_overlap,
+    residual_errors,
+)
 from mlepi_core.formats.blocks import BlockMatrix, block_offsets
 from mlepi_core.orbitals import Basis
 from mlepi_core.structures.neighbours import pair_vectors
@@ -352,3 +358,11 @@ def test_no_edges(exact: TwoCentreTables) -> None:
     alone = overlap_blocks(Atoms("B", pbc=False), exact)
     assert alone.pairs.tolist() == [[0, 0, 0, 0, 0]]
     assert np.array_equal(alone.block(0, "overlap"), np.eye(9))
+
+
+def test_radii_of_sparse_crystals_follow_from_pairs_of_two_species():
+    """Pairs of the metal of MoS2 end at 6.4 Å although its orbitals reach 7.4 Å: those with sulphur tell."""
+    radii = _smallest_radii({(16, 16): 7.38, (16, 42): 7.37, (42, 42): 6.41})
+    assert radii == {16: 14, 42: 14}
+    assert _smallest_radii({(5, 5): 7.40, (5, 7): 6.85, (7, 7): 6.30}) == {5: 14, 7: 12}
+    assert _smallest_radii({(6, 6): 6.33}) == {6: 12}

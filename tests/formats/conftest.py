@@ -59,8 +59,8 @@ class TinyScfout:
             [[-0.1, 0.0, 0.0], [1.9, 0.4, 0.6]]
         )  # outside the cell, as OpenMX may store
         self.arrays = {
-            "H": np.stack([self._hermitian(rng) for _ in range(sets)]),
-            "iH": rng.normal(size=(3, self.size)),
+            "H": np.stack([self._hermitian(rng) for _ in range(min(sets, 2))]),
+            "iH": np.stack([self._hermitian(rng, -1), self._hermitian(rng, -1), rng.normal(size=self.size)]),
             "S": self._hermitian(rng),
             "r": rng.normal(size=(3, self.order_max, self.size)),
             "p": rng.normal(size=(3, self.size)),
@@ -68,6 +68,8 @@ class TinyScfout:
             "iDM": rng.normal(size=(2, self.size)),
             "Vxc": rng.normal(size=(self.tail_sets, self.size)),
         }
+        if self.spin == 3:  # Re ud and Im ud, of which no symmetry is asked
+            self.arrays["H"] = np.concatenate([self.arrays["H"], rng.normal(size=(2, self.size))])
         factor = 2.0 if self.spin == 0 else 1.0
         self.n_electrons = factor * float((self.arrays["DM"][:2] * self.arrays["S"]).sum())
 
@@ -87,16 +89,16 @@ class TinyScfout:
         i, j = self.pairs[p][:2]
         return flat[self.offsets[p] : self.offsets[p + 1]].reshape(self.counts[i], self.counts[j])
 
-    def _hermitian(self, rng: np.random.Generator) -> np.ndarray:
-        """Flat blocks with (j, i, -R) = (i, j, R)^T."""
+    def _hermitian(self, rng: np.random.Generator, sign: int = 1) -> np.ndarray:
+        """Flat blocks with (j, i, -R) = sign (i, j, R)^T."""
         blocks: dict[tuple[int, ...], np.ndarray] = {}
         for i, j, *R in self.pairs:
             partner = (j, i, *(-r for r in R))
             if partner in blocks:
-                blocks[(i, j, *R)] = blocks[partner].T
+                blocks[(i, j, *R)] = sign * blocks[partner].T
             else:
                 value = rng.normal(size=(self.counts[i], self.counts[j]))
-                blocks[(i, j, *R)] = (value + value.T) / 2 if partner == (i, j, *R) else value
+                blocks[(i, j, *R)] = (value + sign * value.T) / 2 if partner == (i, j, *R) else value
         return np.concatenate([blocks[pair].ravel() for pair in self.pairs])
 
     def to_bytes(self) -> bytes:

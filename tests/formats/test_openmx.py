@@ -14,9 +14,11 @@ from mlepi_core.formats.band import read_band
 from mlepi_core.formats.openmx import internal_blocks, read_openmx
 from mlepi_core.formats.openmx_out import BOHR, HARTREE, read_out
 from mlepi_core.formats.scfout import read_scfout
+from mlepi_core.structures import k_point
 
 SPINLESS = ["graphene_prim", "graphene_prim_s2p2d1", "bg_ab_prim", "bn_bilayer_prim"]
-RUNS = [*SPINLESS, "o2_spin", "mos2_soc_prim"]
+WITH_BANDS = [*SPINLESS, "mos2_soc_prim"]
+RUNS = [*WITH_BANDS, "o2_spin"]
 P = [1, 2, 0]  # y, z, x out of OpenMX's x, y, z
 D = [2, 4, 0, 3, 1]  # xy, yz, z2, xz, x2-y2 out of z2, x2-y2, xy, xz, yz
 TINY_ORDER = {0: [0, 1, *(2 + m for m in P)], 1: [0, *(1 + m for m in P), *(4 + m for m in D)]}
@@ -68,6 +70,36 @@ def test_blocks_are_reordered_and_in_ev(tiny, tmp_path):
         np.testing.assert_allclose(blocks.block(q), expected, rtol=0, atol=1e-14)
         expected = source.block(source.arrays["S"], p)[order]
         np.testing.assert_allclose(blocks.block(q, "overlap"), expected, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("spin", [1, 3])
+def test_parts_of_spin_are_reordered_and_hermitian(tiny, tmp_path, spin):
+    """up and down; or uu, ud, du, dd with du from the partner's ud: iHks 0, 1, 2 belong to uu, dd, ud."""
+    source = tiny(spin=spin)
+    half = internal_blocks(read_scfout(_write(tmp_path, source.to_bytes())))
+    assert half.spin == {1: "collinear", 3: "soc"}[spin]
+    blocks = half.directed()
+    h, imaginary = source.arrays["H"], source.arrays["iH"]
+    ud = h[-2] + 1j * (h[-1] + imaginary[2])
+    for p, pair in enumerate(source.pairs):
+        [q] = np.flatnonzero((blocks.pairs == pair).all(axis=1))
+        r = source.pairs.index((pair[1], pair[0], *(-x for x in pair[2:])))
+        expected = [source.block(part, p) for part in h[:2]]
+        if spin == 3:
+            up, down = (expected[s] + 1j * source.block(imaginary[s], p) for s in (0, 1))
+            expected = [up, source.block(ud, p), source.block(ud, r).conj().T, down]
+        order = np.ix_(TINY_ORDER[pair[0]], TINY_ORDER[pair[1]])
+        for part, values in zip(blocks.block(q), expected, strict=True):
+            np.testing.assert_allclose(part, values[order] * HARTREE, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_spinor_copies_that_differ_are_refused(tiny, tmp_path, part):
+    source = tiny(spin=3)
+    source.arrays["iH"][part, source.offsets[1]] += 1e-6
+    scfout = read_scfout(_write(tmp_path, source.to_bytes()))
+    with pytest.raises(InputError, match="hamiltonian: Hermitian copies differ by"):
+        internal_blocks(scfout)
 
 
 def test_settings_come_from_the_input_text(tiny, tmp_path):
@@ -167,14 +199,6 @@ def test_two_bases_of_one_element_are_refused(tiny, tmp_path):
         read_scfout(_write(tmp_path, source.to_bytes()))
 
 
-@pytest.mark.parametrize(
-    ("stem", "kind"), [("o2_spin", "collinear"), ("mos2_soc_prim", "spin-orbit coupling")]
-)
-def test_spin_is_refused_with_a_message(raw, stem, kind):
-    with pytest.raises(InputError, match=f"{kind}.*not supported yet"):
-        read_openmx(raw / f"{stem}.scfout.xz")
-
-
 def test_out_file_of_another_run_is_refused(raw, tmp_path):
     with pytest.raises(InputError, match="belongs to another run: other species"):
         read_openmx(raw / "graphene_prim.scfout.xz", out=raw / "bg_ab_prim.out.xz")
@@ -195,13 +219,13 @@ def test_electron_count_of_real_files(raw_scfout, stem):
     assert scfout.electron_count() == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.parametrize("stem", RUNS[:-1])
+@pytest.mark.parametrize("stem", RUNS)
 def test_band_energy_of_real_files(raw, raw_scfout, stem):
     out = read_out(raw / f"{stem}.out.xz")
     assert raw_scfout(stem).band_energy() == pytest.approx(out.band_energy_ha, abs=1e-10)
 
 
-@pytest.mark.parametrize("stem", SPINLESS)
+@pytest.mark.parametrize("stem", RUNS)
 def test_wrong_band_energy_is_refused(raw, stem, monkeypatch):
     import mlepi_core.formats.openmx as reader
 
@@ -215,7 +239,7 @@ def test_wrong_band_energy_is_refused(raw, stem, monkeypatch):
         read_openmx(raw / f"{stem}.scfout.xz")
 
 
-@pytest.mark.parametrize("stem", SPINLESS)
+@pytest.mark.parametrize("stem", WITH_BANDS)
 def test_bands_agree_with_openmx(raw, stem):
     """True H and S through the reader against OpenMX's own eigenvalues; measured 2e-8 eV."""
     entry, _ = read_openmx(raw / f"{stem}.scfout.xz")
@@ -228,13 +252,41 @@ def test_bands_agree_with_openmx(raw, stem):
 def _eigenvalues(blocks, k):
     full = blocks.directed()
     at = full.orbital_offsets
-    H, S = np.zeros((2, blocks.n_orbitals, blocks.n_orbitals), dtype=complex)
+    H = np.zeros((*full.hamiltonian_shape[:-1], blocks.n_orbitals, blocks.n_orbitals), dtype=complex)
+    S = np.zeros(H.shape[-2:], dtype=complex)
     for p, (i, j, *R) in enumerate(full.pairs.tolist()):
-        window = np.s_[at[i] : at[i + 1], at[j] : at[j + 1]]
+        window = np.s_[..., at[i] : at[i + 1], at[j] : at[j + 1]]
         phase = np.exp(2j * np.pi * np.dot(k, R))
         H[window] += phase * full.block(p)
         S[window] += phase * full.block(p, "overlap")
+    if blocks.spin == "soc":
+        H, S = np.block([[H[0], H[1]], [H[2], H[3]]]), np.kron(np.eye(2), S)
     return eigh(H, S, eigvals_only=True)
+
+
+def test_oxygen_molecule_is_a_triplet(raw):
+    """Seven electrons up and five down, whose highest pairs of levels are the pi* orbitals."""
+    entry, _ = read_openmx(raw / "o2_spin.scfout.xz")
+    assert (entry.n_electrons, entry.converged) == (12, True)
+    assert entry.attrs["total_spin"] == pytest.approx(1, abs=1e-9)
+    assert entry.forces.shape == (2, 3)
+    up, down = (_eigenvalues(entry.blocks.channel(s), [0, 0, 0]) - entry.fermi_level for s in (0, 1))
+    assert ((up < 0).sum(), (down < 0).sum()) == (7, 5)
+    assert up[6] - up[5] < 1e-6
+    assert down[6] - down[5] < 1e-6
+    assert down[5] - up[5] == pytest.approx(2.44, abs=0.01)
+
+
+def test_spin_splitting_of_mos2(raw):
+    """Kramers pairs at Gamma; at K the valence band splits by 0.15 eV (Zhu et al., PRB 84, 153402, 2011)."""
+    entry, _ = read_openmx(raw / "mos2_soc_prim.scfout.xz")
+    assert entry.blocks.time_odd_rms() < 1e-9
+    gamma = _eigenvalues(entry.blocks, [0, 0, 0])
+    assert np.abs(gamma[::2] - gamma[1::2]).max() < 1e-8
+    k = np.array(k_point(entry.atoms.cell))
+    at_k = _eigenvalues(entry.blocks, k)
+    assert at_k[25] - at_k[24] == pytest.approx(0.148, abs=0.01)
+    np.testing.assert_allclose(_eigenvalues(entry.blocks, -k), at_k, atol=1e-8)
 
 
 def test_dirac_point_of_graphene(raw):
