@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import IO, Any
 
 Progress = Callable[..., None]
@@ -66,10 +67,34 @@ def _bar(name: str) -> Progress:
     def report(done: int, total: int, text: str = "") -> None:
         nonlocal bar
         if bar is None:
-            bar = tqdm(total=total, desc=name, initial=done, leave=True)
-        bar.n = done
-        bar.set_postfix_str(text)
+            bar = tqdm(total=total, desc=name, initial=done, leave=True, unit="step", dynamic_ncols=True)
+        bar.total = total
+        bar.set_postfix_str(text, refresh=False)
+        bar.update(done - bar.n)
         if done >= total:
+            bar.refresh()
             bar.close()
 
     return report
+
+
+class Throughput:
+    """Atoms per second of recent steps: a running mean over about the last twenty."""
+
+    def __init__(self) -> None:
+        self._atoms = self._seconds = 0.0
+
+    @contextmanager
+    def measured(self, atoms: int) -> Iterator[None]:
+        """Time the body as a step with so many atoms."""
+        began = time.perf_counter()
+        yield
+        self._atoms = 0.95 * self._atoms + atoms
+        self._seconds = 0.95 * self._seconds + time.perf_counter() - began
+
+    def text(self) -> str:
+        """For example ``1240 atoms/s`` or ``3.7 atoms/s``; empty before the first step."""
+        if not self._seconds:
+            return ""
+        rate = self._atoms / self._seconds
+        return f"{rate:.0f} atoms/s" if rate >= 100 else f"{rate:.2g} atoms/s"

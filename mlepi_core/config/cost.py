@@ -22,6 +22,7 @@ GPU_SPEED_UP = 20.0
 _PHONON_STEP = 3e-5  # per atom and channel, with product basis and forces
 _ELECTRON_STEP = 6e-11  # per edge, block and squared width of the features
 _BACKWARD = 3.0  # a training step over a prediction
+_NETWORKS_GB = 0.02
 _EIGH = 4e-10  # per cubed orbital number, all states of one k
 
 
@@ -43,6 +44,14 @@ class Cost:
 
 def estimate(settings: Settings) -> Cost:
     """Cost of everything that the settings ask for, finished parts included."""
+    if settings.networks_only:
+        return Cost(
+            jobs=4 + 4 * len(settings.training.networks) + _committee_jobs(settings),
+            network_core_hours=_training(settings) / 3600,
+            other_core_hours=0.0,
+            disk_gb=_NETWORKS_GB,
+            samples=0,
+        )
     sampling = settings.sampling
     n_temperatures = len(sampling.temperatures)
     samples = 2 * sampling.pairs * n_temperatures
@@ -51,12 +60,17 @@ def estimate(settings: Settings) -> Cost:
     blocks = sampling.n_blocks * n_temperatures
     kept_jobs = {"all": blocks, "subset": n_temperatures, "none": 0}[settings.hamiltonians.keep]
     k_points = _velocity_points(settings)
-    training = _phonon_training(settings.training.phonon) + _electron_training(settings.training.electron)
-    inference = (samples + kept) * atoms * _electron_prediction(settings.training.electron)
+    predictions = (samples + kept) * settings.committee
+    inference = predictions * atoms * _electron_prediction(settings.training.electron)
     eigen = samples * k_points * _EIGH * (atoms * ORBITALS_PER_ATOM) ** 3
     return Cost(
-        jobs=27 + len(settings.checks.references) + 2 * blocks + kept_jobs + n_temperatures,
-        network_core_hours=(training + inference) / 3600,
+        jobs=25
+        + _committee_jobs(settings)
+        + len(settings.checks.references)
+        + 2 * blocks
+        + kept_jobs
+        + n_temperatures,
+        network_core_hours=(_training(settings) + inference) / 3600,
         other_core_hours=eigen / 3600,
         disk_gb=0.05 + (kept * _store_bytes(atoms) + samples * atoms * 24) / 1e9,
         samples=samples,
@@ -64,8 +78,15 @@ def estimate(settings: Settings) -> Cost:
 
 
 def cost_text(settings: Settings) -> str:
-    """The estimate in three lines."""
+    """The estimate in two or three lines."""
     cost = estimate(settings)
+    if settings.networks_only:
+        names = " and ".join(settings.training.networks)
+        return (
+            f"Run {settings.run.name}: {names} network in about {cost.jobs} jobs.\n"
+            f"Rough cost of a full run: {_hours(cost.network_core_hours)} on one core or "
+            f"{_hours(cost.gpu_hours)} on one GPU; disk {_size(cost.disk_gb)}."
+        )
     cell = "×".join(map(str, settings.sampling.supercell))
     return (
         f"Run {settings.run.name}: {cost.samples} samples of {cell} cells at "
@@ -85,6 +106,20 @@ def _velocity_points(settings: Settings) -> int:
     velocity = settings.velocity
     windows = len(velocity.windows) + len(velocity.naive_windows)
     return 1 + windows * velocity.directions * velocity.k_points
+
+
+def _training(settings: Settings) -> float:
+    """Seconds on one core of the trainings that the run includes, all members."""
+    seconds = {"phonon": _phonon_training, "electron": _electron_training}
+    return settings.committee * sum(
+        seconds[kind](getattr(settings.training, kind)) for kind in settings.training.networks
+    )
+
+
+def _committee_jobs(settings: Settings) -> int:
+    """Training of every member, joining, and the calibration of a committee with its table and figure."""
+    networks = len(settings.training.networks)
+    return networks * (settings.committee + 1) + (networks + 2 if settings.committee > 1 else 0)
 
 
 def _phonon_training(section: PhononTraining) -> float:

@@ -56,10 +56,17 @@ class BandsSection(Section):
 
     points: int = setting(40, ge=2, description="points on each segment of Γ–M–K–Γ of the cell")
     window: float = setting(1.0, unit="eV", gt=0, description="states within ± this of E_F are compared")
+    overlap_threshold: float = setting(
+        5e-4,
+        ge=0,
+        lt=0.1,
+        description="combinations of orbitals whose eigenvalue of S is smaller are left out of predicted "
+        "bands: errors of H count there by its inverse; large bases need more (2e-3)",
+    )
 
 
 class DerivativeSection(Section):
-    """dH/du at the ideal structure by central differences of the predicted Hamiltonian."""
+    """dH/du at the ideal structure: exact and by central differences, and splittings by frozen phonons."""
 
     steps: list[Annotated[float, Field(gt=0, le=0.1)]] = setting(
         [1e-3, 1e-2], unit="Å", min_length=1, description="displacements of the central differences"

@@ -18,9 +18,10 @@ from mlepi_core.config.settings import Settings
 HEAD = """# Configuration
 
 `config.yaml` is the quick run, `test.yaml` the smallest complete run (for the tests), `paper.yaml` the scale
-of the paper. Each file stands alone: `snakemake --configfile config/paper.yaml` uses that file and nothing
-else, and keys that a file leaves out have the defaults below. Paths are relative to the working folder.
-Unknown keys, wrong types and values out of bounds are refused before any job starts.
+of the paper; `bn.yaml` and `mos2-soc.yaml` train networks on other materials. Each file stands alone:
+`snakemake --configfile config/paper.yaml` uses that file and nothing else, and keys that a file leaves out
+have the defaults below. Paths are relative to the working folder. Unknown keys, wrong types and values out of
+bounds are refused before any job starts.
 
 This page and `schema.json` are generated from the models in `mlepi_core/config`.
 

@@ -27,6 +27,11 @@ class RunSection(Section):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
         description="results go to results/NAME; letters, digits, dot, dash and underscore",
     )
+    target: Literal["all", "networks"] = setting(
+        "all",
+        description="what snakemake makes when it is not told: everything, or the networks alone with their "
+        "errors, tables and figures",
+    )
 
 
 class Settings(Section):
@@ -34,7 +39,12 @@ class Settings(Section):
 
     run: RunSection = Field(RunSection(), description="the run itself")
     device: Device = setting("auto", description="where networks run; `auto` takes CUDA if there is a device")
-    committee: int = setting(1, ge=1, le=1, description="models per network; this version trains one of each")
+    committee: int = setting(
+        1,
+        ge=1,
+        description="models per network, with seeds `seed`, `seed` + 1, …; predictions are their mean, from "
+        "two on with their spread",
+    )
     structure: StructureSection = Field(StructureSection(), description="the reference structure")
     labels: LabelsSection = Field(LabelsSection(), description="the DFT labels")
     training: TrainingSections = Field(TrainingSections(), description="the two networks")
@@ -46,3 +56,8 @@ class Settings(Section):
     derivative: DerivativeSection = Field(DerivativeSection(), description="derivative of the Hamiltonian")
     checks: ChecksSection = Field(ChecksSection(), description="comparisons with known answers")
     figures: FiguresSection = Field(FiguresSection(), description="figures")
+
+    @property
+    def networks_only(self) -> bool:
+        """Whether the run ends with the networks: said so, or only one of them is trained."""
+        return self.run.target == "networks" or len(self.training.networks) == 1

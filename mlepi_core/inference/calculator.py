@@ -12,8 +12,10 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from mlepi_core.artefacts import InputError
+from mlepi_core.inference.phonon_spread import phonon_spread
 from mlepi_core.nn.model_file import check_species, load_phonon_net
 from mlepi_core.nn.phonon import PhononNet
+from mlepi_core.nn.phonon_committee import PhononCommittee
 from mlepi_core.nn.phonon_graph import PhononBatch, build_graph, collate
 from mlepi_core.structures.layers import ensure_layers
 
@@ -22,6 +24,9 @@ __all__ = ["PhononCalculator", "load_calculator"]
 
 class PhononCalculator(Calculator):
     """Energy (eV) and forces (eV/Å) of a phonon net.
+
+    Of a committee they are means, and `results` holds ``energy_spread`` (eV) and ``forces_spread`` (N, 3) in
+    eV/Å as well: sample standard deviations over the members.
 
     The neighbour tables are made with a skin and reused until an atom has moved by half of it, so that the
     displaced copies of one supercell share them; the envelope keeps energies and forces smooth and the skin
@@ -40,7 +45,7 @@ class PhononCalculator(Calculator):
 
     implemented_properties = ["energy", "free_energy", "forces"]  # noqa: RUF012 (ASE's interface)
 
-    def __init__(self, model: PhononNet, *, skin: float = 0.5, **kwargs: Any) -> None:
+    def __init__(self, model: PhononNet | PhononCommittee, *, skin: float = 0.5, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if model.dtype != torch.float64:
             raise InputError(
@@ -59,32 +64,43 @@ class PhononCalculator(Calculator):
         """ASE's entry point."""
         super().calculate(atoms, list(properties), list(system_changes))
         batch = self._graph(self.atoms)
-        energies, forces = self.model(batch)
-        energy = float(energies[0] + self.model.reference_energies(batch)[0])
-        self.results = {"energy": energy, "free_energy": energy, "forces": forces.cpu().numpy()}
+        if isinstance(self.model, PhononCommittee):
+            found = phonon_spread(self.model, batch)
+            energy, forces = float(found.energy[0]), found.forces
+            spread = {"energy_spread": float(found.energy_spread[0]), "forces_spread": found.forces_spread}
+        else:
+            energies, tensor = self.model(batch)
+            energy = float(energies[0] + self.model.reference_energies(batch)[0])
+            forces, spread = tensor.cpu().numpy(), {}
+        self.results = {"energy": energy, "free_energy": energy, "forces": forces} | spread
 
-    def hessian(self, atoms: Atoms, *, chunk: int = 32) -> np.ndarray:
-        """Second derivatives of the energy (N, 3, N, 3), eV/Å^2, by automatic differentiation.
+    def hessian(self, atoms: Atoms, rows: Sequence[int] | None = None, *, chunk: int = 12) -> np.ndarray:
+        """Second derivatives of the energy (R, 3, N, 3), eV/Å^2, by automatic differentiation.
 
         Parameters
         ----------
+        rows
+            Atoms whose rows are wanted, R of them; None: all N.
         chunk
             Rows differentiated at once; fewer take less memory.
         """
         batch = self._graph(atoms)
+        n_atoms = len(batch.positions)
+        chosen = np.arange(n_atoms)[slice(None) if rows is None else np.asarray(rows, dtype=int)]
+        components = torch.as_tensor((3 * chosen[:, None] + np.arange(3)).reshape(-1))
         positions = batch.positions.detach().requires_grad_(True)
         energy = self.model.node_energies(batch, positions).sum()
         (gradient,) = torch.autograd.grad(energy, positions, create_graph=True)
         flat = gradient.reshape(-1)
-        size = len(flat)
-        identity = torch.eye(size, dtype=flat.dtype, device=flat.device)
-        rows = []
-        for first in range(0, size, chunk):
-            (part,) = torch.autograd.grad(
-                flat, positions, identity[first : first + chunk], retain_graph=True, is_grads_batched=True
-            )
-            rows.append(part.reshape(len(part), size).cpu())
-        return torch.cat(rows).numpy().reshape(size // 3, 3, size // 3, 3)
+
+        def row(unit: torch.Tensor) -> torch.Tensor:
+            return torch.autograd.grad(flat, positions, unit, retain_graph=True)[0]
+
+        parts = []
+        for part in components.split(chunk):
+            units = torch.nn.functional.one_hot(part, len(flat)).to(flat)
+            parts.append(torch.func.vmap(row)(units).reshape(len(part), len(flat)).cpu())
+        return torch.cat(parts).numpy().reshape(len(chosen), 3, n_atoms, 3)
 
     def _graph(self, atoms: Atoms) -> PhononBatch:
         """Batch of one structure: kept tables with the new positions, or new tables."""
@@ -95,7 +111,7 @@ class PhononCalculator(Calculator):
             or not self._fits(self._reference, atoms, positions)
         ):
             self._reference, self._batch = self._rebuilt(atoms)
-        self._batch.positions = torch.as_tensor(positions.copy()).to(self._batch.positions)
+        self._batch = self._batch.moved(positions.copy())
         return self._batch
 
     def _rebuilt(self, atoms: Atoms) -> tuple[Atoms, PhononBatch]:

@@ -13,10 +13,17 @@ import torch
 from torch import nn
 
 from mlepi_core.basis.irreps import BlockIrreps
-from mlepi_core.nn.electron_graph import ElectronGraph, RelationEdges
+from mlepi_core.nn.electron_graph import Edges, ElectronGraph
 from mlepi_core.nn.electron_heads import Head, OnsiteHead
-from mlepi_core.nn.electron_layers import EdgeUpdate, ElectronArchitecture, NodeUpdate, pad_channels
+from mlepi_core.nn.electron_layers import (
+    EdgeChunks,
+    EdgeUpdate,
+    ElectronArchitecture,
+    NodeUpdate,
+    pad_channels,
+)
 from mlepi_core.nn.features import Channels, GaussianBasis, radial_mlp, smooth_envelope, weight
+from mlepi_core.nn.so2 import PairEdges
 from mlepi_core.orbitals import Basis
 
 __all__ = ["ElectronArchitecture", "ElectronNet"]
@@ -51,18 +58,36 @@ class Stack(nn.Module):
         self.last_edges = edges
         self.head = Head(arch, nodes, edges, blocks)
 
-    def embed(self, edges: RelationEdges) -> None:
-        """Fill the radial functions and the envelope of a set of edges."""
-        edges.radial = self.basis(edges.distance)
-        edges.envelope = smooth_envelope(edges.distance, self.arch.message_cutoff)
+    def embedded(self, edges: Edges) -> PairEdges:
+        """Frames, radial functions and envelope of some pairs."""
+        distance = edges.distance
+        envelope = smooth_envelope(distance, self.arch.message_cutoff)
+        return PairEdges(edges.i, edges.j, edges.frames, self.basis(distance), envelope)
 
-    def all_edge_features(
-        self, far: RelationEdges, near: RelationEdges, e_near: torch.Tensor
-    ) -> torch.Tensor:
-        """Edge features of every edge: the embedding, plus what the updates added on the message edges."""
-        start = pad_channels(self.edge_embedding(far.radial), self.first_edges, self.last_edges)
-        added = e_near - pad_channels(self.edge_embedding(near.radial), self.first_edges, self.last_edges)
-        return start.index_add(0, near.source, added)
+    def edge_features(self, pairs: PairEdges) -> torch.Tensor:
+        """Embedding (E, 2, first_edges.dim), the same in both directions."""
+        return self.edge_embedding(pairs.radial)[:, None].expand(-1, 2, -1)
+
+    def blocks(
+        self, h: torch.Tensor, e: torch.Tensor, edges: Edges, chunk: int | None
+    ) -> dict[str, torch.Tensor]:
+        """Coefficients of all block edges by species pair, from nodes and features of the message edges."""
+        parts: dict[str, list[torch.Tensor]] = {key: [] for key in edges.by_pair}
+        for rows, pairs in EdgeChunks(edges, self.embedded, chunk):
+            by_pair = {
+                key: members[(members >= rows.start) & (members < rows.stop)] - rows.start
+                for key, members in edges.by_pair.items()
+            }
+            features = self._block_features(pairs, e, edges.message[rows])
+            for key, values in self.head(h, features, pairs, by_pair).items():
+                parts[key].append(values)
+        return {key: torch.cat(values) for key, values in parts.items()}
+
+    def _block_features(self, pairs: PairEdges, e: torch.Tensor, message: torch.Tensor) -> torch.Tensor:
+        """Features of message edges where there is one; they fade into the embedding, which the rest has."""
+        start = pad_channels(self.edge_features(pairs), self.first_edges, self.last_edges)
+        rows = torch.nonzero(message >= 0)[:, 0]
+        return start.index_copy(0, rows, e.index_select(0, message.index_select(0, rows)))
 
 
 class ElectronNet(nn.Module):
@@ -76,7 +101,7 @@ class ElectronNet(nn.Module):
     Notes
     -----
     The output is ``shift + scale * network``; both are buffers per relation and coefficient, set from the
-    training statistics. Directed copies of a block are averaged, so that H is Hermitian by construction.
+    training statistics. One of each Hermitian pair of blocks is predicted, the same whichever it is.
     """
 
     def __init__(self, arch: ElectronArchitecture) -> None:
@@ -86,7 +111,9 @@ class ElectronNet(nn.Module):
         species = self.orbital_basis.species
         n_species = len(species)
         self.block_irreps = {
-            (a, b): BlockIrreps.from_basis(self.orbital_basis, species[a], species[b])
+            (a, b): BlockIrreps.from_basis(
+                self.orbital_basis, species[a], species[b], arch.spin, arch.magnetic
+            )
             for a in range(n_species)
             for b in range(n_species)
         }
@@ -104,31 +131,45 @@ class ElectronNet(nn.Module):
         self.onsite = OnsiteHead(arch, Channels(arch.channels), self.block_irreps)
         self.lmax = max(len(arch.channels), len(arch.head_channels), len(arch.head_unnatural)) - 1
         if arch.convolution == "e3nn":
-            self.lmax *= 2
+            self.lmax = max(self.lmax, 2 * self.lmax if arch.edge_lmax is None else arch.edge_lmax)
         for (a, b), irreps in self.block_irreps.items():
             for relation in (*self.relations, *(("onsite",) if a == b else ())):
                 self.register_buffer(f"scale_{relation}_{a}_{b}", torch.ones(irreps.size))
                 self.register_buffer(f"shift_{relation}_{a}_{b}", torch.zeros(irreps.size))
 
-    def forward(self, graph: ElectronGraph) -> dict[str, torch.Tensor]:
+    def trained_on(self, key: str) -> bool:
+        """Whether a training structure had blocks of an output key; the scale is zero if none had."""
+        return bool(getattr(self, f"scale_{key}").any())
+
+    def forward(self, graph: ElectronGraph, chunk: int | None = None) -> dict[str, torch.Tensor]:
         """Coefficients per block kind.
+
+        Parameters
+        ----------
+        graph
+            Structure or batch.
+        chunk
+            Pairs of atoms that are worked on at a time; None: all. The result is the same, and the memory is
+            that of the features plus one chunk, if the graph does not keep its frames.
 
         Returns
         -------
         dict
-            ``"<relation>_<a>_<b>"`` -> (E_ab, size) in the order of `graph.edges[relation].by_pair`, and
-            ``"onsite_<a>_<a>"`` -> (N_a, size), in eV.
+            ``"<relation>_<a>_<b>"``, a <= b, -> (E_ab, size) in the order of
+            `graph.blocks[relation].by_pair`, and ``"onsite_<a>_<a>"`` -> (N_a, size), in eV.
+
+        Raises
+        ------
+        ValueError
+            For chunks with a norm that needs all pairs at once.
         """
-        far, near = graph.edges, {}
-        for name, stack in self.stacks.items():
-            stack.embed(far[name])
-            near[name] = far[name].within(self.arch.message_cutoff)
-        nodes, edge_features = self._nodes(graph, near)
+        if chunk is not None and self.arch.norm == "e3":
+            raise ValueError("the norm e3 averages over all pairs: chunks would change the result")
+        nodes, edge_features = self._nodes(graph, chunk)
         result = {}
         for name, stack in self.stacks.items():
-            e = stack.all_edge_features(far[name], near[name], edge_features[name])
-            for pair, values in self._symmetric(stack.head(nodes, e, far[name]), far[name]).items():
-                result[f"{name}_{pair}"] = values
+            values = stack.blocks(nodes, edge_features[name], graph.blocks[name], chunk)
+            result |= {f"{name}_{pair}": coefficients for pair, coefficients in values.items()}
         for key, values in self.onsite(nodes, graph.by_species).items():
             irreps = self.block_irreps[int(key), int(key)]
             result[f"onsite_{key}_{key}"] = (values + irreps.transpose(values)) / 2
@@ -137,19 +178,26 @@ class ElectronNet(nn.Module):
             for key, values in result.items()
         }
 
-    def _nodes(
-        self, graph: ElectronGraph, near: dict[str, RelationEdges]
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def _nodes(self, graph: ElectronGraph, chunk: int | None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Fused node features after the last node update, and the features of the message edges."""
-        start = self.embedding[graph.species]
+        start = self.embedding.index_select(0, graph.species)
         full = Channels(self.arch.channels)
+        chunks = {
+            name: EdgeChunks(graph.messages[name], stack.embedded, chunk)
+            for name, stack in self.stacks.items()
+        }
         h = dict.fromkeys(self.stacks, start)
-        e = {name: stack.edge_embedding(near[name].radial) for name, stack in self.stacks.items()}
+        e = {
+            name: chunks[name].mapped(lambda _, pairs, stack=stack: stack.edge_features(pairs))
+            for name, stack in self.stacks.items()
+        }
         layerwise = self.arch.fusion == "layerwise"
         for block in range(self.arch.blocks):
             channels = Channels(self.arch.channels[:1]) if block == 0 else full
             updates = {
-                name: stack.node_updates[block](h[name], e[name], near[name], graph.species)
+                name: stack.node_updates[block](
+                    h[name], e[name], chunks[name], graph.species, graph.structure
+                )
                 for name, stack in self.stacks.items()
             }
             if layerwise:
@@ -159,18 +207,9 @@ class ElectronNet(nn.Module):
                 h = {name: pad_channels(h[name], channels, full) + updates[name] for name in self.stacks}
             for name, stack in self.stacks.items():
                 if block < len(stack.edge_updates):
-                    e[name] = stack.edge_updates[block](h[name], e[name], near[name])
+                    e[name] = stack.edge_updates[block](h[name], e[name], chunks[name], graph.structure)
         if layerwise:
             return next(iter(h.values())), e
         base = pad_channels(start, Channels(self.arch.channels[:1]), full)
         # The skip keeps the shared embedding in every stream: it must enter the sum once.
         return base + sum(value - base for value in h.values()), e
-
-    def _symmetric(self, values: dict[str, torch.Tensor], edges: RelationEdges) -> dict[str, torch.Tensor]:
-        """Average every directed block with the transpose of its partner."""
-        averaged = {}
-        for key, forward in values.items():
-            a, b = (int(s) for s in key.split("_"))
-            partner = values[f"{b}_{a}"][edges.partner[key]]
-            averaged[key] = (forward + self.block_irreps[b, a].transpose(partner)) / 2
-        return averaged

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from mlepi_core.nn.electron_graph import RelationEdges
-from mlepi_core.nn.features import SIGMOID_SCALE, SILU_SCALE, Channels, DegreeLinear, LocalNorm
-from mlepi_core.nn.so2 import EdgeConvolution
-from mlepi_core.nn.tensor_product import TensorProductConvolution
+from mlepi_core.nn.electron_convolution import ExchangeConvolution, GatedConvolution, MessageConvolution
+from mlepi_core.nn.electron_graph import Edges
+from mlepi_core.nn.features import SIGMOID_SCALE, SILU_SCALE, Channels, DegreeLinear, Norm
+from mlepi_core.nn.so2 import PairEdges
+from mlepi_core.nn.tensor_product import TensorProductExchange, TensorProductMessages
 
-CONVOLUTIONS: dict[str, type[EdgeConvolution]] = {"so2": EdgeConvolution, "e3nn": TensorProductConvolution}
+CONVOLUTIONS: dict[str, tuple[type[GatedConvolution], type[GatedConvolution]]] = {
+    "so2": (MessageConvolution, ExchangeConvolution),
+    "e3nn": (TensorProductMessages, TensorProductExchange),
+}
 
 
 @dataclass
@@ -34,11 +40,56 @@ class ElectronArchitecture:
     radial_hidden: list[int] = field(default_factory=lambda: [48, 48])
     norm: str = "node"
     convolution: str = "so2"
+    edge_lmax: int | None = None
     edge_updates: bool = True
+    spin: str = "none"
+    magnetic: bool = False
+    checkpoint_activations: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary for the model file."""
         return asdict(self)
+
+
+def make_convolution(
+    arch: ElectronArchitecture, exchange: bool, *channels: Channels, **settings: Any
+) -> GatedConvolution:
+    """Convolution of the chosen kind for (nodes, edges, outputs); `exchange`: even and odd sectors."""
+    if arch.convolution == "e3nn":
+        settings["edge_lmax"] = arch.edge_lmax
+    kind = CONVOLUTIONS[arch.convolution][exchange]
+    return kind(*channels, n_radial=arch.n_radial, radial_hidden=arch.radial_hidden, **settings)
+
+
+class EdgeChunks:
+    """Pairs of one relation in pieces of at most `size`, embedded when it is their turn.
+
+    Parameters
+    ----------
+    edges
+        Pairs of atoms.
+    embed
+        Gives frames and radial functions of some pairs.
+    size
+        Pairs in a piece; None makes one piece, embedded once.
+    """
+
+    def __init__(self, edges: Edges, embed: Callable[[Edges], PairEdges], size: int | None) -> None:
+        self.edges, self.embed, self.size = edges, embed, size
+        self.whole = embed(edges) if size is None or len(edges) <= size else None
+
+    def __iter__(self) -> Iterator[tuple[slice, PairEdges]]:
+        if self.whole is not None:
+            yield slice(0, len(self.edges)), self.whole
+            return
+        for start in range(0, len(self.edges), self.size):
+            rows = slice(start, min(start + self.size, len(self.edges)))
+            yield rows, self.embed(self.edges.take(rows))
+
+    def mapped(self, function: Callable[[slice, PairEdges], Tensor]) -> Tensor:
+        """Results of a function of the pieces, one after the other."""
+        parts = [function(rows, pairs) for rows, pairs in self]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 class NodeUpdate(nn.Module):
@@ -53,37 +104,32 @@ class NodeUpdate(nn.Module):
         exact_zero: bool,
     ) -> None:
         super().__init__()
-        self.nodes, self.edges, self.out = nodes, edges, Channels(arch.channels)
+        self.out, self.checkpointed = Channels(arch.channels), arch.checkpoint_activations
         self.linear_in = DegreeLinear(nodes, nodes, bias=not exact_zero)
-        self.inputs = edge_inputs(nodes, edges)
-        self.convolution = CONVOLUTIONS[arch.convolution](
-            self.inputs,
-            self.out,
-            n_radial=arch.n_radial,
-            radial_hidden=arch.radial_hidden,
-            bias=not exact_zero,
-        )
+        self.convolution = make_convolution(arch, False, nodes, edges, self.out, bias=not exact_zero)
         self.linear_out = DegreeLinear(self.out, self.out, bias=not exact_zero)
         self.self_term = None if exact_zero else DegreeLinear(nodes, self.out, n_species=n_species)
         self.self_message = None if exact_zero else SelfInteraction(nodes, self.out)
-        self.norm = LocalNorm(self.out, arch.norm)
+        self.norm = Norm(self.out, arch.norm)
         self.register_buffer("inverse_sqrt_neighbours", torch.ones(()))
 
-    def forward(
-        self, h: torch.Tensor, e: torch.Tensor, near: RelationEdges, species: torch.Tensor
-    ) -> torch.Tensor:
-        """Update (N, out.dim) from nodes h (N, nodes.dim) and edge features e of the message edges."""
+    def forward(self, h: Tensor, e: Tensor, chunks: EdgeChunks, species: Tensor, structure: Tensor) -> Tensor:
+        """Update (N, out.dim) from nodes h (N, nodes.dim) and features e (E, 2, edges.dim) of the pairs."""
         hbar = self.linear_in(h)
-        parts = gather_edge_inputs(hbar, e, self.nodes, self.edges, near)
-        message, _ = self.convolution(parts, near.frames, near.radial, near.envelope)
-        total = h.new_zeros(h.shape[0], self.out.dim).index_add_(0, near.i, self.out.join(message))
+        total = h.new_zeros(h.shape[0], self.out.dim)
+        for rows, pairs in chunks:
+            message = remembered(self.checkpointed, self._messages, hbar, e[rows], pairs)
+            total = total.index_add(0, torch.stack([pairs.i, pairs.j], dim=1).flatten(), message)
         total = total * self.inverse_sqrt_neighbours
         if self.self_message is not None:
             total = total + self.self_message(hbar)
         total = self.linear_out(total)
         if self.self_term is not None:
             total = total + self.self_term(h, species)
-        return self.norm(total)
+        return self.norm(total, structure)
+
+    def _messages(self, hbar: Tensor, e: Tensor, pairs: PairEdges) -> Tensor:
+        return self.convolution(hbar, e, pairs, pairs.envelope).flatten(0, 1)
 
 
 class SelfInteraction(nn.Module):
@@ -95,7 +141,7 @@ class SelfInteraction(nn.Module):
         self.with_gates = Channels((outputs.counts[0] + self.n_gates, *outputs.counts[1:]))
         self.linear = DegreeLinear(inputs, self.with_gates, bias=True)
 
-    def forward(self, h: torch.Tensor) -> torch.Tensor:
+    def forward(self, h: Tensor) -> Tensor:
         """(N, inputs.dim) -> (N, outputs.dim)."""
         parts = self.with_gates.split(self.linear(h))
         scalars, gates = parts[0].split([self.outputs.counts[0], self.n_gates], dim=2)
@@ -112,50 +158,39 @@ class EdgeUpdate(nn.Module):
         self, arch: ElectronArchitecture, nodes: Channels, edges: Channels, exact_zero: bool
     ) -> None:
         super().__init__()
-        self.nodes, self.edges, self.out = nodes, edges, Channels(arch.edge_channels)
-        self.convolution = CONVOLUTIONS[arch.convolution](
-            edge_inputs(nodes, edges), self.out, n_radial=arch.n_radial, radial_hidden=arch.radial_hidden
-        )
+        self.edges, self.out = edges, Channels(arch.edge_channels)
+        self.checkpointed = arch.checkpoint_activations
+        self.convolution = make_convolution(arch, False, nodes, edges, self.out)
         self.linear = DegreeLinear(self.out, self.out, bias=not exact_zero)
-        self.norm = LocalNorm(self.out, arch.norm)
+        self.norm = Norm(self.out, arch.norm)
 
-    def forward(self, h: torch.Tensor, e: torch.Tensor, near: RelationEdges) -> torch.Tensor:
-        """New edge features (E, out.dim); the old ones are kept and padded."""
-        parts = gather_edge_inputs(h, e, self.nodes, self.edges, near)
-        update, _ = self.convolution(parts, near.frames, near.radial)
-        change = self.norm(self.linear(self.out.join(update))) * near.envelope[:, None]
-        return pad_channels(e, self.edges, self.out) + change
+    def forward(self, h: Tensor, e: Tensor, chunks: EdgeChunks, structure: Tensor) -> Tensor:
+        """New features (E, 2, out.dim) of the pairs; the old ones are kept and padded."""
+        return chunks.mapped(
+            lambda rows, pairs: remembered(self.checkpointed, self._updated, h, e[rows], pairs, structure)
+        )
 
-
-def edge_inputs(nodes: Channels, edges: Channels) -> Channels:
-    """Channels of the concatenation (h_i, h_j, e_ij)."""
-    lmax = max(nodes.lmax, edges.lmax)
-    return Channels([_count(nodes, l) * 2 + _count(edges, l) for l in range(lmax + 1)])
-
-
-def _count(channels: Channels, l: int) -> int:
-    return channels.counts[l] if l <= channels.lmax else 0
+    def _updated(self, h: Tensor, e: Tensor, pairs: PairEdges, structure: Tensor) -> Tensor:
+        update = self.convolution(h, e, pairs)
+        flat = self.linear(update.flatten(0, 1))
+        change = self.norm(flat, structure.index_select(0, pairs.i).repeat_interleave(2))
+        return pad_channels(e, self.edges, self.out) + change.view_as(update) * pairs.envelope[:, None, None]
 
 
-def gather_edge_inputs(
-    h: torch.Tensor, e: torch.Tensor, nodes: Channels, edges: Channels, index: RelationEdges
-) -> list[torch.Tensor]:
-    """(h_i, h_j, e_ij) per degree (E, 2l + 1, C)."""
-    h_i, h_j = nodes.split(h[index.i]), nodes.split(h[index.j])
-    e_parts = edges.split(e)
-    parts = []
-    for l in range(max(nodes.lmax, edges.lmax) + 1):
-        group = [h_i[l], h_j[l]] if l <= nodes.lmax else []
-        parts.append(torch.cat(group + ([e_parts[l]] if l <= edges.lmax else []), dim=2))
-    return parts
+def remembered(checkpointed: bool, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Value of a function; `checkpointed`: the backward pass repeats it instead of storing intermediates."""
+    if checkpointed and torch.is_grad_enabled():
+        return checkpoint(function, *arguments, use_reentrant=False)
+    return function(*arguments)
 
 
-def pad_channels(x: torch.Tensor, old: Channels, new: Channels) -> torch.Tensor:
-    """Features with more degrees or channels; the new entries are zero."""
+def pad_channels(x: Tensor, old: Channels, new: Channels) -> Tensor:
+    """Features (..., old.dim) with more degrees or channels (..., new.dim); the new entries are zero."""
     if old.counts == new.counts:
         return x
-    parts, present = [], old.split(x)
-    for l, count in enumerate(new.counts):
-        part = present[l] if l <= old.lmax else x.new_zeros(x.shape[0], 2 * l + 1, 0)
-        parts.append(nn.functional.pad(part, (0, count - part.shape[2])))
-    return new.join(parts)
+    parts = []
+    for l, part in enumerate(x.split(old.sizes, dim=-1)):
+        grown = part.unflatten(-1, (2 * l + 1, old.counts[l]))
+        parts.append(nn.functional.pad(grown, (0, new.counts[l] - old.counts[l])).flatten(-2))
+    missing = new.dim - sum(new.sizes[: old.lmax + 1])
+    return nn.functional.pad(torch.cat(parts, dim=-1), (0, missing))

@@ -58,6 +58,15 @@ class Channels:
         ]
         return torch.cat(parts)
 
+    def channel_parity(self) -> torch.Tensor:
+        """(-1)^l of every channel (sum of counts,)."""
+        signs = [(-1.0) ** l * torch.ones(count) for l, count in enumerate(self.counts)]
+        return torch.cat(signs) if signs else torch.zeros(0)
+
+    def parity(self) -> torch.Tensor:
+        """(-1)^l of every entry (dim,)."""
+        return self.channel_parity()[self.channel_index()]
+
 
 def weight(*shape: int, fan_in: int) -> nn.Parameter:
     """Normal weights of variance 1 / fan_in."""
@@ -102,25 +111,52 @@ class DegreeLinear(nn.Module):
         return torch.cat(parts, dim=1)
 
 
-class LocalNorm(nn.Module):
-    """Divide each node or edge by its own rms over all entries; one learned weight per channel.
+class Norm(nn.Module):
+    """Norm of the features of nodes or edges, with one learned weight per channel.
 
-    The l = 0 part keeps the denominator finite at symmetric structures, where features of l > 0 vanish and
-    grow linearly with displacement; degrees are never divided by their own size. Kinds:
-    ``node`` as described, ``none`` only the weights.
+    Kinds:
+
+    ``node``
+        Divide each node or edge by its own rms over all entries. The l = 0 part keeps the denominator finite
+        at symmetric structures, where features of l > 0 vanish and grow linearly with displacement; degrees
+        are never divided by their own size.
+    ``none``
+        Only the weights.
+    ``e3``
+        That of DeepH-E3 (X. Gong et al., Nat. Commun. 14, 2848 (2023), arXiv 2210.13955), for comparison: of
+        every (l, m) the mean over all rows of the structure and over the channels is subtracted, scalars are
+        divided by their rms and get a bias. The output then depends on the whole structure.
     """
 
     def __init__(self, channels: Channels, kind: str = "node", epsilon: float = 1e-2) -> None:
         super().__init__()
-        self.kind, self.epsilon = kind, epsilon
+        self.channels, self.kind, self.epsilon = channels, kind, epsilon
         self.weight = nn.Parameter(torch.ones(sum(channels.counts)))
+        self.bias = nn.Parameter(torch.zeros(channels.counts[0])) if kind == "e3" else None
         self.register_buffer("index", channels.channel_index(), persistent=False)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalise x (X, dim)."""
+    def forward(self, x: torch.Tensor, structure: torch.Tensor) -> torch.Tensor:
+        """Normalise x (X, dim); `structure` (X,) numbers the structures that the rows belong to."""
         if self.kind == "node":
             x = x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + self.epsilon)
-        return x * self.weight[self.index]
+        elif self.kind == "e3" and len(x):
+            x = self._centred(x, structure)
+        x = x * self.weight.index_select(0, self.index)
+        if self.bias is None:
+            return x
+        return torch.cat([x[:, : len(self.bias)] + self.bias, x[:, len(self.bias) :]], dim=1)
+
+    def _centred(self, x: torch.Tensor, structure: torch.Tensor) -> torch.Tensor:
+        count = torch.bincount(structure).clamp(min=1).to(x.dtype)[:, None]
+
+        def average(values: torch.Tensor) -> torch.Tensor:
+            sums = values.new_zeros(len(count), values.shape[1]).index_add(0, structure, values)
+            return (sums / count).index_select(0, structure)
+
+        parts = [part - average(part.mean(dim=2))[:, :, None] for part in self.channels.split(x)]
+        square = average(parts[0][:, 0].square().mean(dim=1, keepdim=True))
+        parts[0] = parts[0] * torch.rsqrt(square + 1e-5)[:, :, None]
+        return self.channels.join(parts)
 
 
 class GaussianBasis(nn.Module):

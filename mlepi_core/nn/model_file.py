@@ -1,4 +1,4 @@
-"""Model file of both networks: one `.pt` that holds all a model needs.
+"""Model file of both networks: one `.pt` that holds all a model needs, or all members of a committee.
 
 Loaded with ``torch.load(weights_only=True)``: tensors, numbers, text, lists and dictionaries only.
 """
@@ -19,21 +19,30 @@ from ase.data import chemical_symbols
 from mlepi_core import __version__
 from mlepi_core.artefacts import InputError, atomic_path
 from mlepi_core.nn.phonon import PhononArchitecture, PhononNet, PhononStatistics
+from mlepi_core.nn.phonon_accelerators import accelerate
+from mlepi_core.nn.phonon_committee import PhononCommittee
 
 __all__ = [
     "ModelFile",
     "check_species",
+    "load_members",
     "load_model",
     "load_phonon_net",
+    "member_contents",
     "read_content",
     "rebuilt_from",
     "resolve_device",
+    "save_committee",
     "save_model",
 ]
 
 SCHEMA = "mlepi-model"
-VERSION = 1
+VERSION = 2
+# A single model is written as version 1, which older code reads.
+_SINGLE_VERSION = 1
 KINDS = ("phonon", "electron")
+# What the members of a committee share, so that their mean is one model.
+_COMMON = ("kind", "architecture", "species", "basis", "tables", "data_digest")
 _REASON = 160  # characters of torch's message that are shown
 
 
@@ -78,15 +87,66 @@ def save_model(path: str | os.PathLike[str], model: ModelFile) -> None:
     """Write a model file atomically."""
     if model.kind not in KINDS:
         raise InputError(path, f"model kind {model.kind!r} is unknown", f"use one of {', '.join(KINDS)}")
-    content = {"schema": SCHEMA, "version": VERSION} | {
-        item.name: getattr(model, item.name) for item in fields(model)
-    }
     with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+        torch.save({"schema": SCHEMA, "version": _SINGLE_VERSION} | _values(model), temporary)
+
+
+def save_committee(path: str | os.PathLike[str], members: Sequence[ModelFile]) -> None:
+    """Write the complete contents of several models as one file, atomically; one alone as `save_model` does.
+
+    Raises
+    ------
+    InputError
+        If the members are not of one kind, architecture, basis and training set.
+    """
+    first = members[0]
+    for number, member in enumerate(members[1:], start=2):
+        for name in _COMMON:
+            if not _equal(getattr(member, name), getattr(first, name)):
+                raise InputError(
+                    path,
+                    f"member {number} has another {name} than member 1",
+                    "train all members with one configuration",
+                )
+    if len(members) == 1:
+        save_model(path, first)
+        return
+    content = {"schema": SCHEMA, "version": VERSION, "kind": first.kind}
+    with atomic_path(path) as temporary:
+        torch.save(content | {"members": [_values(member) for member in members]}, temporary)
+
+
+def _values(model: ModelFile) -> dict[str, Any]:
+    return {item.name: getattr(model, item.name) for item in fields(model)}
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Equality of plain containers that may hold tensors."""
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_equal(value, b[key]) for key, value in a.items())
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_equal, a, b))
+    return bool(a == b)
 
 
 def load_model(path: str | os.PathLike[str], kind: str | None = None) -> ModelFile:
-    """Read a model file.
+    """Read the file of a single model; parameters and errors as those of `load_members`.
+
+    Raises
+    ------
+    InputError
+        Also if the file holds a committee.
+    """
+    members = load_members(path, kind)
+    if len(members) > 1:
+        raise InputError(path, f"is a committee of {len(members)} models", "give the file of one member")
+    return members[0]
+
+
+def load_members(path: str | os.PathLike[str], kind: str | None = None) -> list[ModelFile]:
+    """Read a model file: all members of a committee, or the one model.
 
     Parameters
     ----------
@@ -99,12 +159,23 @@ def load_model(path: str | os.PathLike[str], kind: str | None = None) -> ModelFi
         If the file is missing, incomplete, foreign, newer than the code, or of another kind.
     """
     content = read_content(path)
-    missing = [item.name for item in fields(ModelFile) if item.name not in content]
-    if missing:
-        raise InputError(path, f"lacks {', '.join(missing)}", "train it again")
-    if kind is not None and content["kind"] != kind:
-        raise InputError(path, f"is a model of kind {content['kind']!r}", f"give a model of kind {kind!r}")
-    return ModelFile(**{item.name: content[item.name] for item in fields(ModelFile)})
+    parts = member_contents(path, content)
+    for number, part in enumerate(parts, start=1):
+        missing = [item.name for item in fields(ModelFile) if item.name not in part]
+        if missing:
+            of_member = f"member {number} " if len(parts) > 1 else ""
+            raise InputError(path, f"{of_member}lacks {', '.join(missing)}", "train it again")
+    if kind is not None and parts[0]["kind"] != kind:
+        raise InputError(path, f"is a model of kind {parts[0]['kind']!r}", f"give a model of kind {kind!r}")
+    return [ModelFile(**{item.name: part[item.name] for item in fields(ModelFile)}) for part in parts]
+
+
+def member_contents(path: str | os.PathLike[str], content: dict[str, Any]) -> list[dict[str, Any]]:
+    """The dictionaries of all members in the `content` of the file `path`; a single model is the only one."""
+    parts = content.get("members", [content])
+    if not isinstance(parts, list) or not parts or not all(isinstance(part, dict) for part in parts):
+        raise InputError(path, "has no list of members", "train it again")
+    return parts
 
 
 def read_content(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -144,17 +215,35 @@ def rebuilt_from(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def load_phonon_net(
-    path: str | os.PathLike[str], *, device: str = "cpu", dtype: torch.dtype = torch.float64
-) -> PhononNet:
-    """Phonon net of a model file, in evaluation mode; float64 unless said otherwise."""
-    content = load_model(path, "phonon")
-    # Built in float64 first: the constants must not be rounded whatever the weights' type is.
+    path: str | os.PathLike[str],
+    *,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float64,
+    accelerator: str | None = None,
+) -> PhononNet | PhononCommittee:
+    """Phonon net or committee of a model file, in evaluation mode; float64 unless said otherwise.
+
+    `accelerator`: see `mlepi_core.nn.phonon_accelerators.accelerate`; None: on a CUDA device the one that the
+    model was trained with, else none.
+    """
+    members = load_members(path, "phonon")
     with rebuilt_from(path):
-        net = PhononNet(content.species, PhononArchitecture(**content.architecture))
-        net.load_state_dict(content.state_dict)
-        net.set_statistics(PhononStatistics(**content.statistics))
+        nets = [_phonon_net(content) for content in members]
+    net = nets[0] if len(nets) == 1 else PhononCommittee(nets)
     net.requires_grad_(False)
-    return net.to(device=resolve_device(device), dtype=dtype).eval()
+    place = resolve_device(device)
+    net = net.to(device=place, dtype=dtype).eval()
+    if accelerator is None:
+        accelerator = members[0].config.get("accelerator", "none") if place.type == "cuda" else "none"
+    return accelerate(net, accelerator)
+
+
+def _phonon_net(content: ModelFile) -> PhononNet:
+    # Built in float64 first: the constants must not be rounded whatever the weights' type is.
+    net = PhononNet(content.species, PhononArchitecture(**content.architecture))
+    net.load_state_dict(content.state_dict)
+    net.set_statistics(PhononStatistics(**content.statistics))
+    return net
 
 
 def check_species(known: Sequence[int], numbers: Iterable[int], where: str) -> None:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from mlepi_core.artefacts import InputError
-from mlepi_core.nn.phonon_blocks import Interaction, NodeUpdate, ScalarReadout
+from mlepi_core.nn.phonon_blocks import FirstInteraction, Interaction, NodeUpdate, ScalarReadout
+from mlepi_core.nn.phonon_dispersion import check_elements
 from mlepi_core.nn.phonon_graph import PhononBatch, relation_cutoffs
 from mlepi_core.nn.radial import BesselBasis, SphericalHarmonics
 
@@ -27,7 +28,8 @@ class PhononArchitecture:
 
     `relations`: ``hetero`` (intra and inter edges have their own weights) or ``homo``. `fusion` of hetero:
     ``late`` (independent stacks, node features summed for the readouts) or ``layerwise`` (features A of both
-    relations summed in every layer before one product).
+    relations summed in every layer before one product). `d2_baseline`: the net learns the difference from
+    DFT-D2, which is added to its energies and forces (`mlepi_core.nn.phonon_dispersion`).
     """
 
     relations: str = "hetero"
@@ -42,6 +44,7 @@ class PhononArchitecture:
     n_radial: int = 8
     radial_hidden: Sequence[int] = (64, 64)
     readout_hidden: int = 16
+    d2_baseline: bool = False
 
     def __post_init__(self) -> None:
         self.radial_hidden = tuple(self.radial_hidden)
@@ -80,6 +83,13 @@ class _RelationSum(nn.ModuleDict):
         return sum(block(h, species, *edges[relation]) for relation, block in self.items())
 
 
+def _interaction(layer: int, n_species: int, arch: PhononArchitecture) -> Interaction:
+    sizes = {"channels": arch.channels, "n_radial": arch.n_radial, "radial_hidden": arch.radial_hidden}
+    if layer == 0:
+        return FirstInteraction(arch.max_ell, n_species=n_species, **sizes)
+    return Interaction(arch.lmax_hidden, arch.max_ell, **sizes)
+
+
 class _Stream(nn.Module):
     """A chain of layers that reads one or more relations and keeps its own node features."""
 
@@ -92,20 +102,7 @@ class _Stream(nn.Module):
             lmax_in = 0 if layer == 0 else arch.lmax_hidden
             lmax_out = 0 if layer == arch.layers - 1 else arch.lmax_hidden
             self.interactions.append(
-                _RelationSum(
-                    {
-                        relation: Interaction(
-                            lmax_in,
-                            arch.max_ell,
-                            k,
-                            n_species,
-                            arch.n_radial,
-                            arch.radial_hidden,
-                            residual=layer > 0,
-                        )
-                        for relation in relations
-                    }
-                )
+                _RelationSum({relation: _interaction(layer, n_species, arch) for relation in relations})
             )
             self.updates.append(
                 NodeUpdate(
@@ -115,7 +112,7 @@ class _Stream(nn.Module):
 
     def forward(self, species: Tensor, edges: Mapping[str, tuple[Tensor, Tensor, Tensor]]) -> list[Tensor]:
         """Node features after every layer."""
-        h = self.embedding[species][:, None, :]
+        h = self.embedding
         outputs = []
         for interaction, update in zip(self.interactions, self.updates, strict=True):
             features = interaction(h, species, edges)
@@ -153,6 +150,8 @@ class PhononNet(nn.Module):
         super().__init__()
         self.species = [int(number) for number in species]
         self.architecture = arch = architecture or PhononArchitecture()
+        if arch.d2_baseline:
+            check_elements(self.species)
         self.cutoffs = relation_cutoffs(arch.relations, arch.cutoff_intra, arch.cutoff_inter)
         names = list(self.cutoffs)
         streams = {name: [name] for name in names} if arch.fusion == "late" else {"fused": names}
@@ -203,7 +202,12 @@ class PhononNet(nn.Module):
 
     def node_energies(self, batch: PhononBatch, positions: Tensor | None = None) -> Tensor:
         """Interaction energy of every atom (N,), eV: without E0, which is constant and large."""
-        edges = self._edges(batch, batch.positions if positions is None else positions)
+        x = batch.positions if positions is None else positions
+        energies = self._learned_energies(batch, x)
+        return energies + batch.dispersion_energies(x) if self.architecture.d2_baseline else energies
+
+    def _learned_energies(self, batch: PhononBatch, positions: Tensor) -> Tensor:
+        edges = self._edges(batch, positions)
         per_stream = [stream(batch.species, edges) for stream in self.streams.values()]
         scalars = [[features[:, 0] for features in outputs] for outputs in per_stream]
         terms = [
@@ -222,9 +226,13 @@ class PhononNet(nn.Module):
         """
         with torch.enable_grad():
             positions = batch.positions.detach().requires_grad_(True)
-            atomic = self.node_energies(batch, positions)
+            atomic = self._learned_energies(batch, positions)
             (gradient,) = torch.autograd.grad(atomic.sum(), positions, create_graph=create_graph)
         energies = atomic.new_zeros(batch.n_structures).index_add(0, batch.structure, atomic)
+        if self.architecture.d2_baseline:
+            # No weights in it, so a training step takes it from the structures, where it is computed once.
+            dispersion, dispersion_forces = batch.dispersion_labels()
+            energies, gradient = energies + dispersion, gradient - dispersion_forces
         return (energies if create_graph else energies.detach()), -gradient
 
     def reference_energies(self, batch: PhononBatch) -> Tensor:

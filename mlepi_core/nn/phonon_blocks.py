@@ -13,10 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from mlepi_core.basis.rotations import wigner_3j
+from mlepi_core.nn.phonon_messages import message_sums
 from mlepi_core.nn.product_basis import SymmetricContraction
 from mlepi_core.nn.radial import RadialNetwork, normalised_silu
 
-__all__ = ["DegreeLinear", "Interaction", "NodeUpdate", "ScalarReadout", "SpeciesLinear", "degree_slices"]
+__all__ = [
+    "DegreeLinear",
+    "FirstInteraction",
+    "Interaction",
+    "NodeUpdate",
+    "ScalarReadout",
+    "SpeciesLinear",
+    "degree_slices",
+]
 
 
 def degree_slices(lmax: int) -> list[slice]:
@@ -70,8 +79,6 @@ class Interaction(nn.Module):
         Number of elements.
     n_radial, radial_hidden
         Radial basis size and hidden widths of the radial network.
-    residual
-        False (first layer): A passes an element-dependent linear map.
     """
 
     def __init__(
@@ -79,14 +86,11 @@ class Interaction(nn.Module):
         lmax_in: int,
         max_ell: int,
         channels: int,
-        n_species: int,
         n_radial: int,
         radial_hidden: Sequence[int],
-        residual: bool,
     ) -> None:
         super().__init__()
-        self.channels, self.lmax_in, self.max_ell = channels, lmax_in, max_ell
-        self.in_slices = degree_slices(lmax_in)
+        self.channels, self.max_ell = channels, max_ell
         self.up = DegreeLinear(lmax_in, channels)
         self.paths = [
             (l1, l2, l3)
@@ -95,6 +99,9 @@ class Interaction(nn.Module):
             for l3 in range(abs(l1 - l2), min(l1 + l2, max_ell) + 1)
             if (l1 + l2 + l3) % 2 == 0
         ]
+        self.groups = tuple(
+            (sum(path[0] == l1 for path in self.paths), 2 * l1 + 1) for l1 in range(lmax_in + 1)
+        )
         self.radial = RadialNetwork(n_radial, radial_hidden, len(self.paths) * channels)
         for l1 in range(lmax_in + 1):
             self.register_buffer(f"coupling_{l1}", self._coupling(l1), persistent=False)
@@ -102,7 +109,6 @@ class Interaction(nn.Module):
         self.mix = nn.ParameterList(
             nn.Parameter(torch.randn(count * channels, channels, dtype=torch.float64)) for count in counts
         )
-        self.species_map = None if residual else SpeciesLinear(n_species, max_ell, channels)
 
     def _coupling(self, l1: int) -> Tensor:
         """sqrt(2 l3 + 1) w3j as (sum of 2 l3 + 1 over the paths of l1, D * n_paths * (2 l1 + 1))."""
@@ -128,9 +134,9 @@ class Interaction(nn.Module):
         sender
             Neighbour table, (N, M).
         basis
-            Radial basis, already divided by the mean number of neighbours, (N, M, n_radial).
+            Radial basis, (N, M, n_radial).
         harmonics
-            (N, D, M).
+            Already divided by the mean number of neighbours, (N, D, M).
 
         Returns
         -------
@@ -141,25 +147,56 @@ class Interaction(nn.Module):
         neighbour = self.up(h).index_select(0, sender.reshape(-1)).reshape(n, m, *h.shape[1:])
         radial = self.radial(basis).reshape(n, m, len(self.paths), self.channels)
         pieces: list[list[Tensor]] = [[] for _ in range(self.max_ell + 1)]
-        first = 0
-        for l1, part in enumerate(self.in_slices):
+        for l1, summed in enumerate(message_sums(radial, neighbour, harmonics, self.groups)):
             paths = [path for path in self.paths if path[0] == l1]
-            weights = radial[:, :, first : first + len(paths)]
-            first += len(paths)
-            rows = harmonics.shape[1] * len(paths) * (2 * l1 + 1)
-            message = weights[:, :, :, None] * neighbour[:, :, None, part]
-            summed = torch.bmm(harmonics, message.flatten(2)).reshape(n, rows, self.channels)
             coupled = getattr(self, f"coupling_{l1}") @ summed
             for piece, (_, _, l3) in zip(
                 coupled.split([2 * p[2] + 1 for p in paths], dim=1), paths, strict=True
             ):
                 pieces[l3].append(piece)
-        out = [
-            torch.cat(parts, dim=-1) @ (weight / math.sqrt(weight.shape[0]))
-            for parts, weight in zip(pieces, self.mix, strict=True)
+        return torch.cat(
+            [
+                torch.cat(parts, dim=-1) @ (weight / math.sqrt(weight.shape[0]))
+                for parts, weight in zip(pieces, self.mix, strict=True)
+            ],
+            dim=1,
+        )
+
+
+class FirstInteraction(Interaction):
+    """Interaction of the first layer, where the features are scalars that depend on the element alone.
+
+    They and the last linear map of the radial network then leave the sum over neighbours, which is
+    one of the network's hidden values times Y for each element. A passes an element-dependent linear map.
+    """
+
+    def __init__(
+        self, max_ell: int, channels: int, n_species: int, n_radial: int, radial_hidden: Sequence[int]
+    ) -> None:
+        super().__init__(0, max_ell, channels, n_radial, radial_hidden)
+        self.species_map = SpeciesLinear(n_species, max_ell, channels)
+
+    def forward(
+        self, embedding: Tensor, species: Tensor, sender: Tensor, basis: Tensor, harmonics: Tensor
+    ) -> Tensor:
+        """See `Interaction.forward`; `embedding` is (S, K), of the elements."""
+        values, last = self.radial.hidden(basis), self.radial.last()
+        # Path (0, l, l) of every degree: no coupling but the channels' own.
+        maps = last.reshape(-1, self.max_ell + 1, self.channels).unbind(1)
+        up = self.up(embedding[:, None])
+        total = 0.0
+        for index in range(len(embedding)):
+            known = harmonics if len(embedding) == 1 else harmonics * (species[sender] == index)[:, None]
+            summed = torch.bmm(known, values)
+            total = total + up[index] * torch.cat(
+                [summed[:, part] @ w for part, w in zip(degree_slices(self.max_ell), maps, strict=True)],
+                dim=1,
+            )
+        mixed = [
+            total[:, part] @ (weight / math.sqrt(weight.shape[0]))
+            for part, weight in zip(degree_slices(self.max_ell), self.mix, strict=True)
         ]
-        features = torch.cat(out, dim=1)
-        return features if self.species_map is None else self.species_map(features, species)
+        return self.species_map(torch.cat(mixed, dim=1), species)
 
 
 class NodeUpdate(nn.Module):

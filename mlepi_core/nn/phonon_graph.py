@@ -8,7 +8,7 @@ where the envelope is exactly zero with all its derivatives.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mlepi_core.artefacts import InputError
 from mlepi_core.graph import neighbour_pairs, relation_masks
+from mlepi_core.nn.phonon_dispersion import Dispersion
 
 __all__ = ["NeighbourTable", "PhononBatch", "PhononGraph", "build_graph", "collate", "relation_cutoffs"]
 
@@ -39,22 +40,41 @@ class PhononGraph:
     """One structure: `positions` (N, 3) Å, `species` (N,) index in the model's list, tables per relation.
 
     `energy` (eV) and `forces` (N, 3) eV/Å are labels, absent at inference; `weight` is the structure's
-    weight in the loss.
+    weight in the loss. `lattice` (numbers, cell, pbc) is what its dispersion energy needs.
     """
 
     positions: np.ndarray
     species: np.ndarray
     tables: dict[str, NeighbourTable]
+    lattice: tuple[np.ndarray, np.ndarray, np.ndarray]
     energy: float | None = None
     forces: np.ndarray | None = None
     weight: float = 1.0
     name: str = ""
+    _dispersion: Dispersion | None = field(default=None, repr=False)
+    _dispersion_labels: tuple[float, np.ndarray] | None = field(default=None, init=False, repr=False)
 
     def labels(self) -> tuple[float, np.ndarray]:
         """Energy and forces of a labelled structure."""
         if self.energy is None or self.forces is None:
             raise InputError(self.name, "has no energy or no forces", "take it out of the selection")
         return self.energy, self.forces
+
+    def dispersion(self) -> Dispersion:
+        """DFT-D2 of the structure."""
+        if self._dispersion is None:
+            self._dispersion = Dispersion(*self.lattice)
+        return self._dispersion
+
+    def dispersion_labels(self) -> tuple[float, np.ndarray]:
+        """DFT-D2 energy (eV) and forces (N, 3) eV/Å, computed once."""
+        if self._dispersion_labels is None:
+            self._dispersion_labels = self.dispersion().energy_forces(self.positions)
+        return self._dispersion_labels
+
+    def moved(self, positions: np.ndarray) -> PhononGraph:
+        """The same structure with other positions that its tables still serve."""
+        return replace(self, positions=positions)
 
 
 @dataclass
@@ -67,8 +87,29 @@ class PhononBatch:
     n_structures: int
     tables: dict[str, tuple[Tensor, Tensor]]
     weight: Tensor
+    graphs: Sequence[PhononGraph]
     energy: Tensor | None = None
     forces: Tensor | None = None
+
+    def moved(self, positions: np.ndarray) -> PhononBatch:
+        """The batch with other positions (N, 3), Å, that its tables still serve."""
+        parts = np.split(positions, np.cumsum([len(graph.species) for graph in self.graphs])[:-1])
+        graphs = [graph.moved(part) for graph, part in zip(self.graphs, parts, strict=True)]
+        return replace(self, positions=torch.as_tensor(positions).to(self.positions), graphs=graphs)
+
+    def dispersion_labels(self) -> tuple[Tensor, Tensor]:
+        """DFT-D2 energies (G,) eV and forces (N, 3) eV/Å at the batch's positions."""
+        energies, forces = zip(*(graph.dispersion_labels() for graph in self.graphs), strict=True)
+        return (
+            torch.as_tensor(energies, dtype=torch.float64).to(self.positions),
+            torch.as_tensor(np.concatenate(forces)).to(self.positions),
+        )
+
+    def dispersion_energies(self, positions: Tensor) -> Tensor:
+        """DFT-D2 energy of every atom (N,), eV, differentiable in the positions (N, 3)."""
+        parts = positions.split([len(graph.species) for graph in self.graphs])
+        terms = [graph.dispersion().node_energies(x) for graph, x in zip(self.graphs, parts, strict=True)]
+        return torch.cat(terms)
 
     def atoms_per_structure(self) -> Tensor:
         """(G,) in the positions' dtype."""
@@ -134,7 +175,8 @@ def build_graph(
         keep = masks[relation] & (distance < cutoff + skin)
         tables[relation] = _padded(len(atoms), i[keep], j[keep], shift[keep], cutoff)
     numbers = np.array([index[number] for number in atoms.numbers.tolist()], dtype=np.int64)
-    return PhononGraph(positions, numbers, tables, name=where)
+    lattice = (np.asarray(atoms.numbers), cell, np.asarray(atoms.pbc))
+    return PhononGraph(positions, numbers, tables, lattice, name=where)
 
 
 def _padded(n_atoms: int, i: np.ndarray, j: np.ndarray, shift: np.ndarray, cutoff: float) -> NeighbourTable:
@@ -183,6 +225,7 @@ def collate(
         energy=real([np.array([energy for energy, _ in labels])]) if labelled else None,
         forces=real([forces for _, forces in labels]) if labelled else None,
         weight=real([np.array([graph.weight for graph in graphs])]),
+        graphs=graphs,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -124,6 +124,8 @@ class SymmetricContraction(nn.Module):
         self.out_ells = tuple(out_ells)
         self.correlation = correlation
         self.n_out = sum(2 * ell + 1 for ell in self.out_ells)
+        #: Other evaluation of the same sums (`mlepi_core.nn.phonon_accelerators`).
+        self.kernel: Callable[[SymmetricContraction, Tensor, Tensor], Tensor] | None = None
         self.weights = nn.ParameterDict()
         for order in range(1, correlation + 1):
             for ell in self.out_ells:
@@ -174,6 +176,12 @@ class SymmetricContraction(nn.Module):
         Tensor
             (N, n_out, K), output degrees stacked.
         """
+        if self.kernel is not None:
+            return self.kernel(self, features, species)
+        return self.reference(features, species)
+
+    def reference(self, features: Tensor, species: Tensor) -> Tensor:
+        """`forward` in plain PyTorch."""
         by_channel = features.permute(2, 0, 1)
         n_species = next(iter(self.weights.values())).shape[0]
         if n_species == 1:

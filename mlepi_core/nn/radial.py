@@ -80,12 +80,17 @@ class RadialNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., n_in) -> (..., n_out)."""
-        last = len(self.weights) - 1
-        for layer, weight in enumerate(self.weights):
-            x = x @ (weight / math.sqrt(weight.shape[0]))
-            if layer < last:
-                x = normalised_silu(x)
+        return self.hidden(x) @ self.last()
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """What the last linear map reads: (..., n_in) -> (..., width of the last hidden layer)."""
+        for weight in self.weights[:-1]:
+            x = normalised_silu(x @ (weight / math.sqrt(weight.shape[0])))
         return x
+
+    def last(self) -> Tensor:
+        """The last linear map, (width, n_out)."""
+        return self.weights[-1] / math.sqrt(self.weights[-1].shape[0])
 
 
 class SphericalHarmonics(nn.Module):

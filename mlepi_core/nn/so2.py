@@ -1,107 +1,36 @@
-"""Equivariant convolution on edges as SO(2) linear maps in the frame of the edge.
+"""Equivariant convolution on pairs of atoms as SO(2) linear maps in the frame of the edge.
 
 In a frame whose polar axis lies along the edge, a tensor product with spherical harmonics of the edge
 couples only components of equal |m|. Paths with even l1 + lf + l3 give the same matrix for +m and -m; paths
 with odd sum, which alone reach unnatural parity, give antisymmetric ones between +m and -m (S. Passaro, C.
 L. Zitnick, ICML 2023, arXiv 2302.03655). The rest of the convolution is DeepH-E3's (X. Gong et al., Nat.
 Commun. 14, 2848 (2023), arXiv 2210.13955): gate by scalars, then one radial weight per channel.
+
+Both directions of a pair are done at once. Turning the edge round is a rotation by pi across the frame: it
+multiplies degree l by (-1)^l, up to factors of m alone that commute with everything here. So
+
+    a_l = h_i + (-1)^l h_j,    b_l = h_i - (-1)^l h_j
+
+(features of the edge itself likewise: e_ij, e_ji) go through two independent SO(2) linear maps A and B, and
+
+    y_ij = A a + B b,    y_ji = (-1)^l (A a - B b)
+
+is every pair of maps y_ij = W (h_i, h_j, e_ij), y_ji = W (h_j, h_i, e_ji): with half of the rotations and of
+the multiplications. The parts A a and B b are even and odd under exchange of the atoms, times (-1)^l.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from mlepi_core.nn.features import SIGMOID_SCALE, SILU_SCALE, Channels, radial_mlp, weight
+from mlepi_core.nn.electron_layout import rearrange
+from mlepi_core.nn.features import Channels, weight
 
-
-class SO2Linear(nn.Module):
-    """One real matrix per |m| on the stacked channels of all degrees l >= |m|.
-
-    Parameters
-    ----------
-    inputs, outputs
-        Channels of natural parity before and after.
-    unnatural
-        Channels per degree of the outputs of parity -(-1)^l; empty for none. Degree 0 must be 0.
-    bias
-        Adds a constant to the scalars.
-    """
-
-    def __init__(
-        self, inputs: Channels, outputs: Channels, unnatural: Sequence[int] = (), bias: bool = False
-    ) -> None:
-        super().__init__()
-        self.inputs, self.outputs, self.unnatural = inputs, outputs, tuple(unnatural)
-        if self.unnatural and self.unnatural[0]:
-            raise ValueError("there is no axial m = 0 map to unnatural scalars")
-        self.even = nn.ParameterList()
-        for m in range(min(inputs.lmax, outputs.lmax) + 1):
-            n_in, n_out = sum(inputs.counts[m:]), sum(outputs.counts[m:])
-            self.even.append(weight(n_in, n_out, fan_in=n_in))
-        self.odd = nn.ParameterList()
-        for m in range(1, min(inputs.lmax, len(self.unnatural) - 1) + 1):
-            n_in, n_out = sum(inputs.counts[m:]), sum(self.unnatural[m:])
-            self.odd.append(weight(n_in, n_out, fan_in=n_in))
-        self.bias = nn.Parameter(torch.zeros(outputs.counts[0])) if bias else None
-
-    @property
-    def m_max(self) -> int:
-        """Largest |m| of the inputs that is read."""
-        return max(len(self.even) - 1, len(self.odd))
-
-    def forward(self, x: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Map frame components.
-
-        Parameters
-        ----------
-        x
-            Per degree l (E, 2 min(l, m_max) + 1, C_l): the components |m| <= m_max in the edge frame.
-
-        Returns
-        -------
-        natural, unnatural
-            Per degree (E, 2l + 1, C'_l) in the edge frame.
-        """
-        edges = x[0].shape[0]
-        # unbind, not indexing: its backward is one stack instead of a zero-filled copy per column.
-        columns = [part.unbind(1) for part in x]
-        even: dict[int, list[torch.Tensor]] = {}
-        odd: dict[int, list[torch.Tensor]] = {}
-        for m in range(self.m_max + 1):
-            plus = torch.cat([column[len(column) // 2 + m] for column in columns[m:]], dim=1)
-            if m == 0:
-                value = plus @ self.even[0]
-                even[0] = list(value.split(self.outputs.counts, dim=1))
-                if self.bias is not None:
-                    even[0][0] = even[0][0] + self.bias
-                continue
-            minus = torch.cat([column[len(column) // 2 - m] for column in columns[m:]], dim=1)
-            both = torch.cat([plus, minus], dim=0)
-            if m < len(self.even):
-                value = both @ self.even[m]
-                for sign, half in ((1, value[:edges]), (-1, value[edges:])):
-                    even[sign * m] = list(half.split(self.outputs.counts[m:], dim=1))
-            if m <= len(self.odd):
-                value = both @ self.odd[m - 1]
-                for sign, half in ((-1, value[:edges]), (1, -value[edges:])):
-                    odd[sign * m] = list(half.split(self.unnatural[m:], dim=1))
-        natural = _assemble(even, self.outputs.counts, x[0])
-        return natural, _assemble(odd, self.unnatural, x[0])
-
-
-def _assemble(
-    columns: dict[int, list[torch.Tensor]], counts: Sequence[int], like: torch.Tensor
-) -> list[torch.Tensor]:
-    """Tensors (E, 2l + 1, C_l) from the columns of every m; missing columns are zero."""
-    result = []
-    for l, count in enumerate(counts):
-        zero = like.new_zeros(like.shape[0], count)
-        parts = [columns[m][l - abs(m)] if m in columns else zero for m in range(-l, l + 1)]
-        result.append(torch.stack(parts, dim=1))
-    return result
+Parts = Sequence[Tensor]
 
 
 class EdgeFrames:
@@ -113,109 +42,211 @@ class EdgeFrames:
         D^l (E, 2l + 1, 2l + 1), l = 0 …, taking global components to the edge frame.
     """
 
-    def __init__(self, wigner: Sequence[torch.Tensor]) -> None:
+    def __init__(self, wigner: Sequence[Tensor]) -> None:
         self.wigner = list(wigner)
 
-    def select(self, index: torch.Tensor) -> EdgeFrames:
+    def select(self, index: Tensor | slice) -> EdgeFrames:
         """Frames of a subset of the edges."""
         return EdgeFrames([matrix[index] for matrix in self.wigner])
 
-    def into(self, parts: Sequence[torch.Tensor], m_max: int) -> list[torch.Tensor]:
-        """Components |m| <= m_max in the frame; parts per degree (E, 2l + 1, C)."""
-        rotated = []
-        for l, part in enumerate(parts):
-            keep = min(l, m_max)
-            matrix = self.wigner[l] if keep == l else self.wigner[l][:, l - keep : l + keep + 1]
-            rotated.append(part if l == 0 else torch.bmm(matrix, part))
-        return rotated
-
-    def back(self, parts: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Global components of parts given in the frame; frames are proper, so parity plays no part."""
+    def into(self, parts: Parts, m_max: int) -> list[Tensor]:
+        """Components |m| <= m_max in the frame; parts per degree (E, 2l + 1, ...)."""
         return [
-            part if l == 0 else torch.bmm(self.wigner[l].transpose(1, 2), part)
-            for l, part in enumerate(parts)
+            part if l == 0 else _rotated(self._rows(l, min(l, m_max)), part) for l, part in enumerate(parts)
         ]
 
+    def back(self, parts: Parts, unnatural: bool = False) -> list[Tensor]:
+        """Global components of parts given in the frame, per degree (E, 2k + 1, ...) with k <= l.
 
-class EdgeConvolution(nn.Module):
-    """Gated, radially weighted convolution of the features at an edge.
+        Frames are proper, so parity plays no part. `unnatural` parts p hold z_m = p_-m, z_-m = -p_m (m < 0)
+        instead of the components z themselves.
+        """
+        result = []
+        for l, part in enumerate(parts):
+            k = part.shape[1] // 2
+            matrix = self._rows(l, k)
+            if unnatural:
+                m = torch.arange(-k, k + 1, device=part.device)
+                matrix = matrix.flip(1) * torch.sign(m).to(part.dtype)[:, None]
+            result.append(part if l == 0 else _rotated(matrix.transpose(1, 2), part))
+        return result
+
+    def _rows(self, l: int, k: int) -> Tensor:
+        return self.wigner[l] if k == l else self.wigner[l][:, l - k : l + k + 1]
+
+
+def _rotated(matrix: Tensor, part: Tensor) -> Tensor:
+    flat = part.flatten(2)
+    # Products of one row and one column are slow as matrix products.
+    product = matrix * flat if part.shape[1] == 1 else torch.bmm(matrix, flat)
+    return product.unflatten(2, part.shape[2:])
+
+
+@dataclass
+class PairEdges:
+    """Pairs of atoms i, j (E,) as the layers of one stack see them, and their embedding.
 
     Parameters
     ----------
-    inputs
-        Channels of the concatenated features at the edge.
-    outputs, unnatural
-        Channels per degree of natural and unnatural parity.
-    n_radial, radial_hidden
-        Size of the radial basis and of the hidden layers of the radial perceptron.
-    bias
-        Allow constants; without them zero features give exactly zero.
+    i, j
+        Atoms (E,).
+    frames
+        Rotations that take x_j - x_i to the polar axis.
+    radial
+        Radial functions (E, n) of the distance.
+    envelope
+        Factor (E,) that ends messages smoothly.
     """
 
-    def __init__(
-        self,
-        inputs: Channels,
-        outputs: Channels,
-        *,
-        n_radial: int,
-        radial_hidden: Sequence[int],
-        unnatural: Sequence[int] = (),
-        bias: bool = True,
-    ) -> None:
+    i: Tensor
+    j: Tensor
+    frames: EdgeFrames
+    radial: Tensor
+    envelope: Tensor
+
+
+class SO2Linear(nn.Module):
+    """One real matrix per |m| on the stacked channels of all degrees l >= |m|.
+
+    Parameters
+    ----------
+    inputs, outputs
+        Channels of natural parity before and after.
+    unnatural
+        Channels per degree of the outputs of parity -(-1)^l; empty for none. Degree 0 must be 0.
+    """
+
+    def __init__(self, inputs: Channels, outputs: Channels, unnatural: Sequence[int] = ()) -> None:
         super().__init__()
-        self.inputs, self.outputs, self.unnatural = inputs, outputs, tuple(unnatural)
-        self.n_gates = sum(outputs.counts[1:]) + sum(self.unnatural)
-        with_gates = Channels((outputs.counts[0] + self.n_gates, *outputs.counts[1:]))
-        self.linear = self._make_linear(inputs, with_gates, bias)
-        self.radial = radial_mlp((n_radial, *radial_hidden, outputs.counts[0] + self.n_gates))
+        if unnatural and unnatural[0]:
+            raise ValueError("there is no axial m = 0 map to unnatural scalars")
+        self.m_max = min(inputs.lmax, max(outputs.lmax, len(unnatural) - 1))
+        self.splits, self.weights = [], nn.ParameterList()
+        for m in range(self.m_max + 1):
+            n_in = sum(inputs.counts[m:])
+            self.splits.append([sum(outputs.counts[m:]), sum(unnatural[m:]) if m else 0])
+            self.weights.append(weight(n_in, sum(self.splits[m]), fan_in=n_in))
 
-    def _make_linear(self, inputs: Channels, with_gates: Channels, bias: bool) -> nn.Module:
-        return SO2Linear(inputs, with_gates, self.unnatural, bias)
-
-    def _linear(
-        self, parts: Sequence[torch.Tensor], frames: EdgeFrames
-    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        natural, unnatural = self.linear(frames.into(parts, self.linear.m_max))
-        return natural, unnatural
-
-    def _back(self, parts: Sequence[torch.Tensor], frames: EdgeFrames) -> list[torch.Tensor]:
-        return frames.back(parts)
-
-    def forward(
-        self,
-        parts: Sequence[torch.Tensor],
-        frames: EdgeFrames,
-        radial_basis: torch.Tensor,
-        envelope: torch.Tensor | None = None,
-    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Convolve.
-
-        Parameters
-        ----------
-        parts
-            Features at the edges, per degree (E, 2l + 1, C_l), global components.
-        frames
-            Rotations into the edge frames.
-        radial_basis
-            (E, n_radial) functions of the distance.
-        envelope
-            (E,) factor that ends the messages smoothly.
+    def forward(self, x: Parts) -> tuple[list[Tensor], list[Tensor | None]]:
+        """Map frame components, per |m| (1 or 2, E, C): those of -m, +m.
 
         Returns
         -------
         natural, unnatural
-            Per degree (E, 2l + 1, C'_l), global components.
+            Per |m| (1 or 2, E, C'). Unnatural components z stand as p of `EdgeFrames.back`, that is at the
+            place of m the number that comes from m, not the one that goes there; None at m = 0.
         """
-        natural, unnatural = self._linear(parts, frames)
-        radial = self.radial(radial_basis)
-        if envelope is not None:
-            radial = radial * envelope[:, None]
-        n_scalars = self.outputs.counts[0]
-        scalars, gates = natural[0].split([n_scalars, self.n_gates], dim=2)
-        factors = SIGMOID_SCALE * torch.sigmoid(gates[:, 0]) * radial[:, n_scalars:]
-        sizes = (*self.outputs.counts[1:], *self.unnatural)
-        pieces = list(factors.unsqueeze(1).split(sizes, dim=2)) if self.n_gates else []
-        active = [SILU_SCALE * nn.functional.silu(scalars) * radial[:, None, :n_scalars]]
-        active += [part * piece for part, piece in zip(natural[1:], pieces, strict=False)]
-        odd = [part * piece for part, piece in zip(unnatural, pieces[self.outputs.lmax :], strict=True)]
-        return self._back(active, frames), self._back(odd, frames)
+        natural, unnatural = [], []
+        for part, matrix, sizes in zip(x, self.weights, self.splits, strict=False):
+            even, odd = (part @ matrix).split(sizes, dim=2) if sizes[1] else (part @ matrix, None)
+            natural.append(even)
+            unnatural.append(odd)
+        return natural, unnatural
+
+
+def to_frame_columns(parts: Parts, counts: Sequence[int]) -> list[list[Tensor]]:
+    """Per sector and |m| (1 or 2, E, C summed over l >= |m|), of parts (E, 2k + 1, 2, C_l) per degree."""
+    edges, m_max = parts[0].shape[0], max(part.shape[1] // 2 for part in parts)
+    shapes = [(2 if m else 1, edges, sum(counts[m:])) for _ in range(2) for m in range(m_max + 1)]
+
+    def pairs(sources: Parts, targets: Parts) -> Iterator[tuple[Tensor, Tensor]]:
+        return _columns(sources, (targets[: m_max + 1], targets[m_max + 1 :]), counts)
+
+    flat = rearrange(pairs, shapes, parts)
+    return [flat[: m_max + 1], flat[m_max + 1 :]]
+
+
+def from_frame_columns(columns: Sequence[Parts], counts: Sequence[int], first: int = 0) -> list[Tensor]:
+    """Inverse of `to_frame_columns`: per degree (E, 2k + 1, 2, C_l); zero for |m| < `first`."""
+    m_max, edges = len(columns[0]) - 1, columns[0][-1].shape[1]
+    shapes = [(edges, 2 * min(l, m_max) + 1, 2, count) for l, count in enumerate(counts)]
+    sources = [part for sector in columns for part in sector[first:]]
+    n = m_max + 1 - first
+
+    def pairs(sources: Parts, targets: Parts) -> Iterator[tuple[Tensor, Tensor]]:
+        pads = [None] * first
+        sectors = ([*pads, *sources[:n]], [*pads, *sources[n:]])
+        return ((column, part) for part, column in _columns(targets, sectors, counts))
+
+    return rearrange(pairs, shapes, sources, fill=first > 0)
+
+
+def _columns(
+    parts: Parts, sectors: Sequence[Sequence[Tensor | None]], counts: Sequence[int]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Equal views (1 or 2, E, C_l) into parts per degree and into columns per |m|."""
+    for l, part in enumerate(parts):
+        k = part.shape[1] // 2
+        for m in range(k + 1):
+            rows = part[:, k - m : k + m + 1 : max(2 * m, 1)]
+            start = sum(counts[m:l])
+            for s, sector in enumerate(sectors):
+                column = sector[m]
+                if column is not None:
+                    yield rows[:, :, s].transpose(0, 1), column[:, :, start : start + counts[l]]
+
+
+class PairLinear(nn.Module):
+    """Rotation into the frames and the two SO(2) linear maps; see the notes of the module.
+
+    Parameters
+    ----------
+    nodes, edges
+        Channels of the atoms and of the edges.
+    outputs
+        Natural channels of the parts A a and B b.
+    unnatural
+        Channels per degree of unnatural parity, the same in both.
+    scale
+        Factor of the inputs: 1/2 where both parts are added into y_ij and y_ji, 1/sqrt(2) where not.
+    """
+
+    def __init__(
+        self,
+        nodes: Channels,
+        edges: Channels,
+        outputs: tuple[Channels, Channels],
+        unnatural: Sequence[int],
+        scale: float,
+    ) -> None:
+        super().__init__()
+        self.nodes, self.edges, self.inputs = nodes, edges, joined_channels(nodes, edges)
+        self.maps = nn.ModuleList(SO2Linear(self.inputs, channels, unnatural) for channels in outputs)
+        for name, channels in (("node", nodes), ("edge", edges)):
+            self.register_buffer(f"{name}_sign", scale * channels.parity(), persistent=False)
+        self.scale = scale
+
+    def forward(self, h: Tensor, e: Tensor, pairs: PairEdges) -> list[tuple[list[Tensor], list[Tensor]]]:
+        """Natural and unnatural components in the frame (see `SO2Linear`) of A a and of B b.
+
+        Parameters
+        ----------
+        h
+            Atoms (N, nodes.dim).
+        e
+            Edges (E, 2, edges.dim): of i -> j and of j -> i.
+        pairs
+            Pairs of atoms.
+        """
+        first = (self.scale * h).index_select(0, pairs.i)
+        second = (self.node_sign * h).index_select(0, pairs.j)
+        there, back = self.scale * e[:, 0], self.edge_sign * e[:, 1]
+        groups = [
+            self.nodes.split(first + second),
+            self.edges.split(there + back),
+            self.nodes.split(first - second),
+            self.edges.split(there - back),
+        ]
+        parts = []
+        for l in range(self.inputs.lmax + 1):
+            joined = torch.cat([group[l] for group in groups if l < len(group)], dim=2)
+            parts.append(joined.unflatten(2, (2, self.inputs.counts[l])))
+        m_max = max(each.m_max for each in self.maps)
+        columns = to_frame_columns(pairs.frames.into(parts, m_max), self.inputs.counts)
+        return [each(column) for each, column in zip(self.maps, columns, strict=True)]
+
+
+def joined_channels(nodes: Channels, edges: Channels) -> Channels:
+    """Channels of h_i (or h_j) and e_ij side by side."""
+    degrees = range(max(nodes.lmax, edges.lmax) + 1)
+    return Channels([sum(sum(each.counts[l : l + 1]) for each in (nodes, edges)) for l in degrees])

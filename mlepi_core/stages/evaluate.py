@@ -16,6 +16,17 @@ if TYPE_CHECKING:
 ERROR_COLUMNS = ("model", "split", "quantity", "unit", "value", "n_structures")
 PARITY_PHONON = ("quantity", "split", "structure", "label", "predicted", "unit")
 PARITY_ELECTRON = ("kind", "split", "structure", "label_eV", "predicted_eV", "baseline_eV")
+GAUGE = (
+    "structure",
+    "split",
+    "fermi_level_eV",
+    "mu_onsite_eV",
+    "mu_all_eV",
+    "error_mu_onsite_meV",
+    "error_mu_all_meV",
+    "mae_meV",
+    "mae_aligned_meV",
+)
 SPLITS = ("train", "validation", "test", "reference")
 # Matrix elements in the parity table, per structure and kind of block.
 PARITY_SAMPLES = 1500
@@ -44,7 +55,9 @@ def evaluate(
     Returns
     -------
     dict
-        The keys of `evaluate_phonon` or `evaluate_electron` without those per structure and of baselines.
+        The keys of `evaluate_phonon` or `evaluate_electron` without those per structure and of baselines; of
+        a committee, whose mean is evaluated, also the rms spread of its members,
+        ``force_spread_meV_per_A`` or ``spread_meV``, to be compared with the rms error.
 
     Raises
     ------
@@ -52,8 +65,8 @@ def evaluate(
         If no entry is left, or one has a species that the model does not know.
     """
     paths = [stores] if isinstance(stores, (str, os.PathLike)) else list(stores)
-    kind, errors_of = _evaluator(model, device)
-    entries = _entries(paths, split, kind, model)
+    kind, species, errors_of = _evaluator(model, device)
+    entries = entries_for(paths, split, kind, species)
     if not entries:
         wanted = "H and S" if kind == "electron" else "energy and forces"
         of_split = "" if split is None else f" of split {split!r}"
@@ -70,6 +83,7 @@ def tabulate(
     stores: Sequence[str | os.PathLike[str]],
     out_json: str | os.PathLike[str],
     out_parity: str | os.PathLike[str],
+    out_gauge: str | os.PathLike[str] | None = None,
     *,
     device: str = "auto",
     progress: Callable[..., None] | None = None,
@@ -82,16 +96,21 @@ def tabulate(
         Rows with the columns of errors.csv; baselines are models of their own.
     out_parity
         CSV with `PARITY_PHONON` or `PARITY_ELECTRON` columns of the splits test and reference.
+    out_gauge
+        CSV with `GAUGE` columns of all structures (electron): see `gauge_row`.
     """
-    kind, errors_of = _evaluator(model, device)
+    kind, species, errors_of = _evaluator(model, device)
     rows: list[dict[str, Any]] = []
+    gauge: list[dict[str, Any]] = []
     held_out: list[LabelEntry] = []
     for done, split in enumerate(SPLITS):
-        entries = _entries(stores, split, kind, model)
+        entries = entries_for(stores, split, kind, species)
         if not entries:
             continue
         result = errors_of(entries)
         rows += _rows(kind, split, result)
+        if out_gauge is not None:
+            gauge += _gauge(split, result)
         for name, baseline in result["baselines"].items():
             rows += _rows(name if kind == "electron" else f"{name}", split, baseline)
         if split in ("test", "reference"):
@@ -108,6 +127,8 @@ def tabulate(
     write_json(out_json, rows)
     parity, columns = _parity(model, kind, held_out, device)
     write_csv(out_parity, parity, columns)
+    if out_gauge is not None:
+        write_csv(out_gauge, gauge, GAUGE)
 
 
 def gather(files: Sequence[str | os.PathLike[str]], out_csv: str | os.PathLike[str]) -> None:
@@ -116,36 +137,75 @@ def gather(files: Sequence[str | os.PathLike[str]], out_csv: str | os.PathLike[s
     write_csv(out_csv, rows, ERROR_COLUMNS)
 
 
-def _evaluator(
-    model: str | os.PathLike[str], device: str
-) -> tuple[str, Callable[[Sequence[LabelEntry]], dict[str, Any]]]:
-    from mlepi_core.nn.model_file import load_model, load_phonon_net
+Evaluator = Callable[[Sequence["LabelEntry"]], dict[str, Any]]
 
-    kind = load_model(model).kind
-    if kind == "phonon":
-        from mlepi_core.training.phonon_metrics import evaluate_phonon
 
-        net = load_phonon_net(model, device=device)
-        return kind, lambda entries: evaluate_phonon(net, entries)
+def _evaluator(model: str | os.PathLike[str], device: str) -> tuple[str, list[int], Evaluator]:
+    """Kind of a model, the species that it knows, and its errors on given entries."""
+    from mlepi_core.nn.model_file import load_members
+
+    members = load_members(model)
+    kind, species = members[0].kind, members[0].species
+    evaluator = _phonon_evaluator if kind == "phonon" else _electron_evaluator
+    return kind, species, evaluator(model, device, committee=len(members) > 1)
+
+
+def _phonon_evaluator(model: str | os.PathLike[str], device: str, *, committee: bool) -> Evaluator:
+    from mlepi_core.inference.phonon_spread import force_spreads
+    from mlepi_core.nn.model_file import load_phonon_net
+    from mlepi_core.training.phonon_metrics import evaluate_phonon
+
+    net = load_phonon_net(model, device=device)
+    if not committee:
+        return lambda entries: evaluate_phonon(net, entries)
+    return lambda entries: _with_spread(
+        evaluate_phonon(net, entries), "force_spread_meV_per_A", force_spreads(net, entries)
+    )
+
+
+def _electron_evaluator(model: str | os.PathLike[str], device: str, *, committee: bool) -> Evaluator:
+    from mlepi_core.inference.electron_spread import element_spreads
     from mlepi_core.nn.hamiltonian import load_hamiltonian_model
     from mlepi_core.training.electron_metrics import evaluate_electron
 
-    hamiltonian = load_hamiltonian_model(model, device=device)
-    return kind, lambda entries: evaluate_electron(hamiltonian, entries)
+    loaded = load_hamiltonian_model(model, device=device)
+    if not committee:
+        return lambda entries: evaluate_electron(loaded, entries)
+    return lambda entries: _with_spread(
+        evaluate_electron(loaded, entries), "spread_meV", element_spreads(loaded, entries)
+    )
 
 
-def _entries(
-    paths: Sequence[str | os.PathLike[str]], split: str | None, kind: str, model: str | os.PathLike[str]
+def _with_spread(errors: dict[str, Any], key: str, spreads: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """Errors with the rms spread under `key`, overall and per structure.
+
+    `spreads` are the rms spread (eV/Å or eV) of each structure and its weight.
+    """
+    squares, weights = zip(*((spread**2, weight) for spread, weight in spreads), strict=True)
+    mean_square = sum(s * w for s, w in zip(squares, weights, strict=True)) / sum(weights)
+    structures = [
+        row | {key: 1e3 * square**0.5} for row, square in zip(errors["structures"], squares, strict=True)
+    ]
+    return errors | {key: 1e3 * mean_square**0.5, "structures": structures}
+
+
+def entries_for(
+    paths: Sequence[str | os.PathLike[str]], split: str | None, kind: str, species: Sequence[int]
 ) -> list[LabelEntry]:
-    """Entries with what a model of `kind` predicts, all of species that it knows."""
-    from mlepi_core.nn.model_file import check_species, load_model
+    """Entries of a split (None: all) with what a model of `kind` predicts, all of `species`.
+
+    Raises
+    ------
+    InputError
+        If one has an element that is not among `species` (atomic numbers).
+    """
+    from mlepi_core.nn.model_file import check_species
     from mlepi_core.stages.train import read_split
 
-    known = load_model(model).species
     entries = read_split(paths, split, blocks=kind == "electron")
     where = ", ".join(map(str, paths))
     for entry in entries:
-        check_species(known, entry.atoms.numbers, f"{where}: entry {entry.name}")
+        check_species(species, entry.atoms.numbers, f"{where}: entry {entry.name}")
     return entries
 
 
@@ -168,6 +228,12 @@ def _rows(model: str, split: str, values: dict[str, Any]) -> list[dict[str, Any]
             }
         )
     return rows
+
+
+def _gauge(split: str, result: dict[str, Any]) -> list[dict[str, Any]]:
+    from mlepi_core.training.electron_metrics import gauge_row
+
+    return [{"split": split} | gauge_row(structure) for structure in result["structures"]]
 
 
 def _parity(
@@ -206,19 +272,21 @@ def _phonon_parity(
 def _electron_parity(
     model: str | os.PathLike[str], entries: Sequence[LabelEntry], device: str
 ) -> list[dict[str, Any]]:
-    """A seeded choice of matrix elements of every kind of block."""
+    """A seeded choice of matrix elements of every kind of block; complex ones as two numbers."""
     import numpy as np
 
     from mlepi_core.graph import relation_masks
     from mlepi_core.nn.hamiltonian import load_hamiltonian_model
     from mlepi_core.randomness import stream
+    from mlepi_core.training.electron_metrics import baseline_hamiltonian, real_parts
 
     hamiltonian = load_hamiltonian_model(model, device=device)
     rows = []
     for number, entry in enumerate(entries):
         matrix, arrays = entry.blocks, entry.atoms.arrays
-        predicted = hamiltonian.hamiltonians([entry.atoms], [matrix])[0].hamiltonian
-        baseline = hamiltonian.baseline_entries(entry.atoms, matrix)
+        predicted = real_parts(hamiltonian.hamiltonians([entry.atoms], [matrix])[0].hamiltonian)
+        baseline = real_parts(baseline_hamiltonian(hamiltonian, entry))
+        label = real_parts(matrix.hamiltonian)
         pairs = matrix.pairs
         onsite = (pairs[:, 0] == pairs[:, 1]) & (pairs[:, 2:] == 0).all(axis=1)
         intra, inter = relation_masks(
@@ -226,14 +294,15 @@ def _electron_parity(
         )
         generator = stream(0, "parity", number)
         for kind, mask in (("onsite", onsite), ("intra", intra & ~onsite), ("inter", inter)):
-            places = np.flatnonzero(np.repeat(mask, np.diff(matrix.offsets)))
+            elements = np.repeat(mask, np.diff(matrix.offsets))
+            places = np.flatnonzero(np.tile(elements, len(label) // len(elements)))
             chosen = generator.choice(places, size=min(PARITY_SAMPLES, len(places)), replace=False)
             rows += [
                 {
                     "kind": kind,
                     "split": entry.split,
                     "structure": entry.name,
-                    "label_eV": float(matrix.hamiltonian[k]),
+                    "label_eV": float(label[k]),
                     "predicted_eV": float(predicted[k]),
                     "baseline_eV": float(baseline[k]),
                 }

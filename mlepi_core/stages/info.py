@@ -95,11 +95,13 @@ def _store(path: Path) -> dict[str, Any]:
     with LabelStore(path) as store:
         entries = [_entry(store.read(name, blocks=False)) for name in store.names]
         attrs = {key: value for key, value in store.attrs.items() if key != "basis"}
+        spin = store.spin
         basis = None if store.basis is None else json.loads(store.basis.to_json())
     unconverged = [entry["name"] for entry in entries if entry["converged"] is False]
     return {
         **attrs,
         "basis": basis,
+        "spin": spin,
         "n_structures": len(entries),
         "splits": Dataset(path).counts(),
         "unconverged": unconverged,
@@ -116,6 +118,7 @@ def _scfout(path: Path) -> dict[str, Any]:
         "basis": json.loads(basis.to_json()),
         "n_pairs": len(entry.blocks.pairs),
         "n_orbitals": entry.blocks.n_orbitals,
+        "spin": entry.blocks.spin,
         **_entry(entry),
     }
 
@@ -186,11 +189,25 @@ def _tables(path: Path) -> dict[str, Any]:
 
 
 def _model(path: Path) -> dict[str, Any]:
-    import torch
-
-    from mlepi_core.nn.model_file import read_content
+    from mlepi_core.nn.model_file import member_contents, read_content
 
     content = read_content(path)
+    members = member_contents(path, content)
+    if len(members) == 1:
+        return _single_model(members[0])
+    described = [_single_model(member) for member in members]
+    own = ("config", "statistics", "history_rows", "last_history_row")
+    return {
+        **{key: value for key, value in described[0].items() if key not in own},
+        **{key: content[key] for key in ("schema", "version")},
+        "committee": len(members),
+        "members": [{key: value for key, value in member.items() if key in own} for member in described],
+    }
+
+
+def _single_model(content: Mapping[str, Any]) -> dict[str, Any]:
+    import torch
+
     state = content.get("state_dict", {})
     history = content.get("history") or []
     skipped = ("state_dict", "ema_state_dict", "tables", "history", "kind")

@@ -36,7 +36,9 @@ def predict(
     source
         Any structure file that ASE reads, one frame or many, or a sample file.
     out
-        Label store with H and S (electron), or extxyz with energy and forces (phonon).
+        Label store with H and S (electron), or extxyz with energy and forces (phonon). A committee writes
+        means, and the spread of its members: `hamiltonian_spread` per block, `forces_spread` and
+        `energy_spread`.
     device
         ``auto``, ``cpu`` or ``cuda``.
     dtype
@@ -53,12 +55,12 @@ def predict(
     dict
         ``kind``, ``n_structures``.
     """
-    from mlepi_core.nn.model_file import check_species, load_model
+    from mlepi_core.nn.model_file import check_species, load_members
 
     if dtype not in DTYPES:
         raise InputError("dtype", f"{dtype!r} is unknown", f"use one of {', '.join(DTYPES)}")
     tasks = list(sources(source, pairs))
-    content = load_model(model)
+    content = load_members(model)[0]
     kind = content.kind
     for task in tasks:
         where = os.fspath(source) if len(tasks) == 1 else f"{os.fspath(source)}: {task.name}"
@@ -166,5 +168,8 @@ def _with_results(calculator: Any, task: Task) -> Atoms:
     results = {key: calculator.results[key] for key in ("energy", "forces")}
     frame = atoms.copy()
     frame.info = {"name": task.name} | task.attrs
+    if "energy_spread" in calculator.results:
+        frame.info["energy_spread"] = calculator.results["energy_spread"]
+        frame.arrays["forces_spread"] = calculator.results["forces_spread"]
     frame.calc = SinglePointCalculator(frame, **results)
     return frame

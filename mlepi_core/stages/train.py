@@ -1,4 +1,4 @@
-"""Verb `train`: one of the two networks, from label stores to a model file."""
+"""Verb `train`: one of the two networks, from label stores to a model file; test of its learning rate."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from mlepi_core.progress import Progress, silent
 if TYPE_CHECKING:
     from mlepi_core.basis.two_centre import TwoCentreTables
     from mlepi_core.formats.store import LabelEntry
+    from mlepi_core.training.fit import Prepared
 
 KINDS = ("phonon", "electron")
 
@@ -26,11 +27,14 @@ def train(
     restart_dir: str | os.PathLike[str] | None = None,
     history_csv: str | os.PathLike[str] | None = None,
     tables: str | os.PathLike[str] | None = None,
+    overlap_smoothing: float = 0.0,
     start_from: str | os.PathLike[str] | None = None,
+    tensorboard: str | os.PathLike[str] | None = None,
+    member: int = 1,
     device: str = "auto",
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Train HedgeNet-Phonon or HedgeNet-Electron for a fixed number of steps.
+    """Train HedgeNet-Phonon or HedgeNet-Electron; under torchrun, by several processes together.
 
     Parameters
     ----------
@@ -49,8 +53,14 @@ def train(
         History of the training, rewritten at every validation.
     tables
         Two-centre tables of S for the electron net; without them they are fitted to the stores.
+    overlap_smoothing
+        Of that fit: `labels.overlap_smoothing` of the configuration.
     start_from
         Model file to start from instead of random weights.
+    tensorboard
+        Folder for event files, in a subfolder named as the model.
+    member
+        Member of a committee: its seed is `section.seed` + `member` − 1.
     device
         ``auto``, ``cpu`` or ``cuda``.
     progress
@@ -59,14 +69,101 @@ def train(
     Returns
     -------
     dict
-        ``best_step``, ``best_value`` (validation MAE: meV/Å or meV), ``n_train``, ``n_validation``.
+        ``best_step``, ``best_value`` (validation MAE: meV/Å or meV), ``n_train``, ``n_validation``,
+        ``steps`` (fewer than the section's after early stopping), ``first`` (False in the further processes
+        of a parallel training, which write nothing).
 
     Raises
     ------
     InputError
         If there is nothing to train on or to validate with, or the stores do not fit together.
     """
+    from mlepi_core.training import parallel
+    from mlepi_core.training.fit import fit
+    from mlepi_core.training.loop import TrainingPaths
+    from mlepi_core.training.scalars import require_tensorboard
+
+    name = Path(out_model).stem
+    if tensorboard is not None:
+        require_tensorboard()
+        tensorboard = Path(tensorboard) / name
+    restart = None if restart_dir is None else Path(restart_dir) / f"{name}.restart.pt"
+    with parallel.joined(device) as processes:
+        prepared, counts = _prepared(
+            kind, section, stores, (tables, overlap_smoothing), start_from, device, member
+        )
+        paths = TrainingPaths(restart, history_csv, tensorboard)
+        result = fit(prepared, out_model, paths, progress)
+    return counts | {
+        "best_step": result.best_step,
+        "best_value": result.best_value,
+        "steps": result.steps,
+        "first": processes.first,
+    }
+
+
+def learning_rate_range(
+    kind: str,
+    section: Any,
+    stores: Sequence[str | os.PathLike[str]],
+    out_csv: str | os.PathLike[str],
+    low: float,
+    high: float,
+    *,
+    steps: int = 100,
+    tables: str | os.PathLike[str] | None = None,
+    overlap_smoothing: float = 0.0,
+    start_from: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> float | None:
+    """Train for a few steps with a rising learning rate and write the loss at each; no model is kept.
+
+    Parameters
+    ----------
+    out_csv
+        Table ``step, lr, loss, smoothed_loss``.
+    low, high
+        Rates of the first and of the last of `steps` steps.
+
+    Others as of `train`.
+
+    Returns
+    -------
+    float or None
+        Rate at which the loss falls fastest; None if it never falls.
+
+    Raises
+    ------
+    InputError
+        As of `train`, and for an empty range or several processes.
+    """
+    from dataclasses import asdict, fields
+
+    from mlepi_core.artefacts import write_csv
+    from mlepi_core.training.parallel import launched
+    from mlepi_core.training.rate_range import RangePoint, rate_range, suggested_rate
+
+    if launched():
+        raise InputError("--lr-range", "runs in one process only", "start it without torchrun")
+    prepared, _ = _prepared(kind, section, stores, (tables, overlap_smoothing), start_from, device)
+    points = rate_range(prepared.task, prepared.settings, low, high, steps, progress)
+    write_csv(out_csv, map(asdict, points), [column.name for column in fields(RangePoint)])
+    return suggested_rate(points)
+
+
+def _prepared(
+    kind: str,
+    section: Any,
+    stores: Sequence[str | os.PathLike[str]],
+    overlap: tuple[str | os.PathLike[str] | None, float],
+    start_from: str | os.PathLike[str] | None,
+    device: str,
+    member: int = 1,
+) -> tuple[Prepared, dict[str, int]]:
+    """The training before its first step, and its numbers of structures; `overlap`: see `overlap_tables`."""
     from mlepi_core.labels import Dataset
+    from mlepi_core.nn.model_file import load_model
 
     if kind not in KINDS:
         raise InputError("kind", f"{kind!r} is unknown", f"use one of {', '.join(KINDS)}")
@@ -80,29 +177,17 @@ def train(
                 f"no structures for {split}: no entry of split {split!r} with {wanted}",
                 "set `split` of the entries, e.g. with `mlepi convert --split`",
             )
-    restart = None if restart_dir is None else Path(restart_dir) / f"{Path(out_model).stem}.restart.pt"
-    common = {
-        "restart": restart,
-        "history_csv": history_csv,
-        "device": device,
-        "progress": progress,
-        "initial": start_from,
-    }
+    if start_from is not None:
+        load_model(start_from, kind)  # a single model of this kind, no committee
+    options = {"device": device, "initial": start_from, "seed": section.seed + member - 1}
+    counts = {"n_train": len(parts["train"]), "n_validation": len(parts["validation"])}
     if kind == "phonon":
-        from mlepi_core.training.phonon import train_phonon
+        from mlepi_core.training.phonon import prepare_phonon
 
-        result = train_phonon(parts["train"], parts["validation"], section, out_model, **common)
-    else:
-        from mlepi_core.training.electron import train_electron
+        return prepare_phonon(*parts.values(), section, **options), counts
+    from mlepi_core.training.electron import prepare_electron
 
-        overlap = overlap_tables(stores, tables)
-        result = train_electron(parts["train"], parts["validation"], section, overlap, out_model, **common)
-    return {
-        "best_step": result.best_step,
-        "best_value": result.best_value,
-        "n_train": len(parts["train"]),
-        "n_validation": len(parts["validation"]),
-    }
+    return prepare_electron(*parts.values(), section, overlap_tables(stores, *overlap), **options), counts
 
 
 def read_split(
@@ -126,9 +211,16 @@ def read_split(
 
 
 def overlap_tables(
-    stores: Sequence[str | os.PathLike[str]], tables: str | os.PathLike[str] | None
+    stores: Sequence[str | os.PathLike[str]],
+    tables: str | os.PathLike[str] | None,
+    smoothing: float = 0.0,
 ) -> TwoCentreTables:
     """Two-centre tables of S from their file, or fitted to the training entries of the stores.
+
+    Parameters
+    ----------
+    smoothing
+        Of the fit, see `mlepi_core.basis.two_centre_fit.fit_overlap`.
 
     Raises
     ------
@@ -137,7 +229,7 @@ def overlap_tables(
     """
     from mlepi_core.basis.two_centre import TwoCentreTables
     from mlepi_core.formats.store import LabelStore
-    from mlepi_core.training.electron import common_basis
+    from mlepi_core.training.electron_data import common_basis
 
     bases = []
     for path in stores:
@@ -146,10 +238,11 @@ def overlap_tables(
     basis = common_basis(bases)
     if tables is None:
         from mlepi_core.basis.two_centre_fit import fit_overlap
-        from mlepi_core.training.electron import baseline_sample
+        from mlepi_core.training.electron_data import baseline_sample
 
         samples = [baseline_sample(entry) for entry in read_split(stores, "train", blocks=True)]
-        return fit_overlap(samples, basis, source=", ".join(Path(path).name for path in stores))
+        source = ", ".join(Path(path).name for path in stores)
+        return fit_overlap(samples, basis, smoothing=smoothing, source=source)
     loaded = TwoCentreTables.load(tables)
     if loaded.basis != basis:
         raise InputError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mlepi_core.randomness import stream
+from mlepi_core.training.parallel import shares
 
 
 class MixedBatches:
@@ -18,7 +19,7 @@ class MixedBatches:
     sizes
         Atoms of every structure.
     batch_size, small_per_step
-        Large and small structures per step.
+        Large and small structures per step, of all processes together.
     seed
         Seed of the order.
     """
@@ -30,11 +31,21 @@ class MixedBatches:
         self.batch_size = min(batch_size, len(self.large))
         self.small_per_step = min(small_per_step, len(self.small))
         self.seed = seed
+        self.sizes = list(sizes)
 
     def members(self, step: int) -> list[int]:
         """Structures of step 0, 1, …"""
         chosen = self._drawn(self.large, "shuffle", self.batch_size, step)
         return chosen + self._drawn(self.small, "shuffle-small", self.small_per_step, step)
+
+    def share(self, step: int, rank: int, of: int) -> list[int]:
+        """Those of a step's structures that process `rank` of `of` takes; may be empty."""
+        members = self.members(step)
+        return [members[place] for place in shares([self.sizes[k] for k in members], of)[rank]]
+
+    def atoms(self, step: int) -> int:
+        """Atoms of all structures of a step."""
+        return sum(self.sizes[k] for k in self.members(step))
 
     def _drawn(self, items: Sequence[int], purpose: str, number: int, step: int) -> list[int]:
         """`number` members for a step from the endless sequence of shuffled passes."""

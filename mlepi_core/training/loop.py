@@ -1,4 +1,4 @@
-"""The training loop that both networks share: a fixed number of steps, resumable, deterministic.
+"""The training loop that both networks share: a given number of steps, resumable, deterministic.
 
 What differs between the networks is a `Task`: model, batches, loss, validation. A batch depends on the step
 number only, so that a resumed training continues exactly where it stopped.
@@ -10,23 +10,24 @@ import logging
 import math
 import os
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from mlepi_core.artefacts import InputError, MlepiError
-from mlepi_core.progress import Progress, silent
+from mlepi_core.artefacts import MlepiError
+from mlepi_core.progress import Progress, Throughput, silent
+from mlepi_core.training import parallel
 from mlepi_core.training.checkpoint import RestartFile, TrainingLock
 from mlepi_core.training.ema import ExponentialAverage
 from mlepi_core.training.history import write_history
+from mlepi_core.training.scalars import ScalarLog
+from mlepi_core.training.schedule import LoopSettings, learning_rate, new_optimiser
 
 __all__ = ["LoopSettings", "Task", "Trainer", "TrainingPaths", "TrainingResult", "learning_rate"]
 
 logger = logging.getLogger(__name__)
-
-SCHEDULES = ("cosine", "linear", "exponential", "constant")
 
 
 class Task(Protocol):
@@ -41,11 +42,14 @@ class Task(Protocol):
     def model(self) -> nn.Module:
         """The network that is trained."""
 
-    def batch(self, step: int) -> Any:
-        """Training batch of step 0, 1, ...; a pure function of the step."""
+    def batch(self, step: int, rank: int = 0, of: int = 1) -> Any | None:
+        """What process `rank` of `of` takes of the batch of step 0, 1, ...; None: nothing. It is pure."""
 
     def loss(self, batch: Any) -> Tensor:
-        """Scalar loss of a batch."""
+        """Contribution of a process' share to the scalar loss of the step's whole batch."""
+
+    def atoms(self, step: int) -> int:
+        """Atoms in the whole batch of a step."""
 
     def validate(self) -> dict[str, float]:
         """Metrics of the model's present weights on the validation set."""
@@ -55,76 +59,30 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True)
-class LoopSettings:
-    """Optimiser and bookkeeping; steps are optimiser steps.
-
-    After `warmup_steps` of linear rise the rate falls from `learning_rate` to `final_learning_rate` at the
-    last step by `schedule` (cosine, linear, exponential; constant: not at all). `clip` is the largest
-    gradient norm (None: no clipping), `weight_decay` is decoupled, `ema_decay` = 0 switches averaging off.
-    """
-
-    steps: int
-    learning_rate: float = 0.01
-    schedule: str = "cosine"
-    final_learning_rate: float = 1e-5
-    warmup_steps: int = 50
-    clip: float | None = 10.0
-    ema_decay: float = 0.99
-    weight_decay: float = 0.0
-    validation_every: int = 100
-    checkpoint_every: int = 200
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise InputError("steps", f"{self.steps} is too few", "use at least 1")
-        if self.schedule not in SCHEDULES:
-            raise InputError(
-                "schedule", f"{self.schedule!r} is unknown", f"use one of {', '.join(SCHEDULES)}"
-            )
-
-    @classmethod
-    def from_section(cls, section: Any) -> LoopSettings:
-        """Take the fields of the same names from a section of the configuration."""
-        return cls(
-            **{item.name: getattr(section, item.name) for item in fields(cls) if hasattr(section, item.name)}
-        )
-
-
-@dataclass(frozen=True)
 class TrainingPaths:
-    """Where the loop writes; every one may be None. `restart` must lie outside a rule's declared outputs."""
+    """Where the loop writes; every one may be None. `restart` must lie outside a rule's declared outputs.
+
+    `tensorboard` is a folder of event files.
+    """
 
     restart: str | os.PathLike[str] | None = None
     history: str | os.PathLike[str] | None = None
+    tensorboard: str | os.PathLike[str] | None = None
 
 
 @dataclass
 class TrainingResult:
-    """Best averaged weights, the step and value of the best validation, all history rows."""
+    """Best averaged weights, the step and value of the best validation, all history rows, the last step."""
 
     state_dict: dict[str, Tensor]
     best_step: int
     best_value: float
     history: list[dict[str, Any]] = field(default_factory=list)
-
-
-def learning_rate(step: int, settings: LoopSettings) -> float:
-    """Learning rate of optimiser step 0, 1, ..."""
-    if step < settings.warmup_steps:
-        return settings.learning_rate * (step + 1) / settings.warmup_steps
-    progress = min(1.0, (step - settings.warmup_steps) / max(1, settings.steps - 1 - settings.warmup_steps))
-    high, low = settings.learning_rate, settings.final_learning_rate
-    if settings.schedule == "cosine":
-        return low + (high - low) * 0.5 * (1 + math.cos(math.pi * progress))
-    if settings.schedule == "linear":
-        return low + (high - low) * (1 - progress)
-    if settings.schedule == "exponential":
-        return high * (low / high) ** progress
-    return high
+    steps: int = 0
 
 
 class Trainer:
-    """Runs a task for a fixed number of steps.
+    """Runs a task for a given number of steps, or until it no longer improves.
 
     Parameters
     ----------
@@ -133,7 +91,7 @@ class Trainer:
     settings
         See `LoopSettings`.
     paths
-        Restart file and history CSV.
+        Restart file, history CSV, folder of event files.
     digest
         Of configuration, code and data: a restart file with another one is not used.
     progress
@@ -143,6 +101,10 @@ class Trainer:
     -----
     Validation runs under the averaged weights, and the result is the average with the smallest validation
     metric. The loop leaves the number of threads alone; on one thread it is deterministic.
+
+    With several processes (`mlepi_core.training.parallel`) each computes the gradient of its share of a batch
+    and all make the same step; the first one validates, writes and holds the lock. The number of processes
+    is no setting: a training may go on with another one.
     """
 
     def __init__(
@@ -155,21 +117,20 @@ class Trainer:
         progress: Progress = silent,
     ) -> None:
         self.task, self.settings, self.paths = task, settings, paths or TrainingPaths()
-        self.model = task.model
-        self.optimiser = torch.optim.AdamW(
-            self.model.parameters(),
-            lr=settings.learning_rate,
-            amsgrad=True,
-            weight_decay=settings.weight_decay,
-        )
+        self.model, self.processes = task.model, parallel.present()
+        self.processes.same_weights(self.model)
+        self.optimiser = new_optimiser(self.model, settings)
         self.average = ExponentialAverage(self.model, settings.ema_decay)
         self.step = 0
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] | None = None
         self.best_step, self.best_value = 0, math.inf
-        self._digest, self._progress = digest, progress
+        self._digest, self._progress = digest, progress if self.processes.first else silent
         self._earlier_s = 0.0
         self._losses: list[float] = []
+        self._throughput = Throughput()
+        self._scalars: ScalarLog | None = None
+        self._restart: RestartFile | None = None
 
     def run(self) -> TrainingResult:
         """Train to the last step, from the restart file if there is a fitting one.
@@ -179,35 +140,58 @@ class Trainer:
         MlepiError
             If another trainer holds the restart file, or the loss is not finite.
         """
-        if self.paths.restart is None:
-            return self._run(None, None)
-        restart = RestartFile(self.paths.restart, self._digest)
+        if self.paths.restart is None or not self.processes.first:
+            return self._run(None)
+        self._restart = RestartFile(self.paths.restart, self._digest)
         with TrainingLock(f"{os.fspath(self.paths.restart)}.lock") as lock:
-            return self._run(restart, lock)
+            return self._run(lock)
 
     def discard_restart(self) -> None:
         """Remove the restart file: call it when the model file is written."""
-        if self.paths.restart is not None:
-            RestartFile(self.paths.restart, self._digest).remove()
+        if self._restart is not None:
+            self._restart.remove()
 
-    def _run(self, restart: RestartFile | None, lock: TrainingLock | None) -> TrainingResult:
-        state = restart.load() if restart else None
-        if state is not None:
-            self._restore(state)
-            logger.info("%s: resuming at step %d", self.task.name, self.step)
-            if self.paths.history is not None and self.history:
-                write_history(self.paths.history, self.history)
+    def _run(self, lock: TrainingLock | None) -> TrainingResult:
+        self._resume()
+        if self.paths.tensorboard is not None and self.processes.first:
+            self._scalars = ScalarLog(self.paths.tensorboard, self.step)
         self._began = time.monotonic()
-        note = ""
-        while self.step < self.settings.steps:
-            self._losses.append(self._optimise())
+        note, finished = "", self._finished()
+        while not finished:
+            loss = self._optimise()
+            self._losses.append(loss)
             if self._due(self.settings.validation_every):
-                note = self._validate()
-            self._progress(self.step, self.settings.steps, note)
-            if restart and self._due(self.settings.checkpoint_every):
-                restart.save(self._state())
+                note = self._validate() if self.processes.first else ""
+                self._losses = []
+                finished = self.processes.from_first(self._finished())
+            total = self.step if finished else self.settings.steps
+            texts = (f"loss {loss:.3g}", note, self._throughput.text())
+            self._progress(self.step, total, ", ".join(filter(None, texts)))
+            if lock and (finished or self._due(self.settings.checkpoint_every)):
+                self._restart.save(self._state())
                 lock.refresh()
-        return TrainingResult(self.best, self.best_step, self.best_value, self.history)
+        if self._scalars:
+            self._scalars.close()
+        result = TrainingResult(self.best, self.best_step, self.best_value, self.history, self.step)
+        return self.processes.from_first(result)
+
+    def _resume(self) -> None:
+        state = self.processes.from_first(self._restart.load() if self._restart else None)
+        if state is None:
+            return
+        self._restore(state)
+        logger.info("%s: resuming at step %d", self.task.name, self.step)
+        if self.paths.history is not None and self.history and self.processes.first:
+            write_history(self.paths.history, self.history)
+
+    def _finished(self) -> bool:
+        """Whether the last step is done or `patience` is used up; only the first process knows the latter."""
+        return self.step >= self.settings.steps or self._patience_left() == 0
+
+    def _patience_left(self) -> int | None:
+        if self.settings.patience is None:
+            return None
+        return max(0, self.settings.patience - sum(row["step"] > self.best_step for row in self.history))
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.settings.steps
@@ -218,19 +202,31 @@ class Trainer:
             group["lr"] = rate
         self.model.train()
         self.optimiser.zero_grad(set_to_none=True)
-        loss = self.task.loss(self.task.batch(self.step))
-        value = loss.item()
-        if not math.isfinite(value):
-            raise MlepiError(
-                f"{self.task.name}: the loss is {value} at step {self.step}; lower learning_rate or clip"
-            )
-        loss.backward()
-        if self.settings.clip is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
-        self.optimiser.step()
-        self.average.update(self.model)
+        with self._throughput.measured(self.task.atoms(self.step)):
+            value = self._gradient()
+            if not math.isfinite(value):
+                raise MlepiError(
+                    f"{self.task.name}: the loss is {value} at step {self.step}; lower learning_rate or clip"
+                )
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip or math.inf)
+            self.optimiser.step()
+            self.average.update(self.model)
         self.step += 1
+        if self._scalars:
+            row = {"loss": value, "learning_rate": rate, "gradient_norm": float(norm)}
+            self._scalars.write("train", self.step, row)
         return value
+
+    def _gradient(self) -> float:
+        """Leave the gradient of the step's whole batch in the model; return its loss."""
+        processes = self.processes
+        batch = self.task.batch(self.step, processes.rank, processes.size)
+        if batch is None:
+            loss = next(self.model.parameters()).new_zeros(())
+        else:
+            loss = self.task.loss(batch)
+            loss.backward()
+        return processes.sum_gradients(self.model, loss).item()
 
     def _validate(self) -> str:
         self.model.eval()
@@ -243,14 +239,18 @@ class Trainer:
                 )
             if value < self.best_value:
                 self.best_value, self.best_step = value, self.step
-                self.best = {key: tensor.detach().clone() for key, tensor in self.model.state_dict().items()}
+                weights = self.model.state_dict()
+                self.best = {name: tensor.to("cpu", copy=True) for name, tensor in weights.items()}
         row = {"step": self.step, "lr": learning_rate(self.step - 1, self.settings)}
         row |= {"train_loss": sum(self._losses) / len(self._losses)} | metrics
         row["wall_s"] = round(self._earlier_s + time.monotonic() - self._began, 2)
         self.history.append(row)
-        self._losses = []
+        if (left := self._patience_left()) is not None:
+            row["patience_left"] = left
         if self.paths.history is not None:
             write_history(self.paths.history, self.history)
+        if self._scalars:
+            self._scalars.write("validation", self.step, metrics | {"train_loss": row["train_loss"]})
         note = self.task.describe(metrics)
         logger.info(
             "%s: step %d/%d, loss %.4g, %s",
@@ -260,6 +260,13 @@ class Trainer:
             row["train_loss"],
             note,
         )
+        if left == 0 and self.step < self.settings.steps:
+            logger.info(
+                "%s: stops early, no better than at step %d in %d validations",
+                self.task.name,
+                self.best_step,
+                self.settings.patience,
+            )
         return note
 
     def _state(self) -> dict[str, Any]:

@@ -13,14 +13,17 @@ from torch import Tensor
 
 from mlepi_core.artefacts import InputError, digest
 from mlepi_core.formats.store import LabelEntry
-from mlepi_core.nn.model_file import ModelFile, load_phonon_net, resolve_device, save_model
+from mlepi_core.nn.model_file import ModelFile, load_phonon_net, resolve_device
 from mlepi_core.nn.phonon import PhononArchitecture, PhononNet, PhononStatistics
+from mlepi_core.nn.phonon_accelerators import accelerate
 from mlepi_core.nn.phonon_graph import PhononBatch, PhononGraph, collate
 from mlepi_core.progress import Progress, silent
 from mlepi_core.training.batches import MixedBatches
 from mlepi_core.training.checkpoint import source_digest
-from mlepi_core.training.loop import LoopSettings, Trainer, TrainingPaths, TrainingResult
+from mlepi_core.training.fit import Prepared, fit
+from mlepi_core.training.loop import TrainingPaths, TrainingResult
 from mlepi_core.training.phonon_metrics import energy_force_errors, error_row, labelled_graph, predict_graphs
+from mlepi_core.training.schedule import LoopSettings
 
 __all__ = [
     "PhononLoss",
@@ -56,8 +59,14 @@ class PhononLoss:
         mean = float(np.average(weights, weights=[len(graph.species) for graph in graphs]))
         return [weight / mean for weight in weights]
 
-    def __call__(self, model: PhononNet, batch: PhononBatch) -> Tensor:
-        """Scalar loss; batch.energy is the label without E0."""
+    def __call__(
+        self, model: PhononNet, batch: PhononBatch, energy_share: float = 1.0, force_share: float = 1.0
+    ) -> Tensor:
+        """Scalar loss; batch.energy is the label without E0.
+
+        Of a batch that is a part of a larger one: its contribution, given its shares of the structures
+        (`energy_share`) and of the atoms (`force_share`).
+        """
         if batch.energy is None or batch.forces is None:
             raise InputError(
                 "batch", "has structures without energy or forces", "take them out of the selection"
@@ -67,7 +76,16 @@ class PhononLoss:
         energy_part = (batch.weight * ((energy - batch.energy) / n_atoms).square()).mean()
         squares = (forces - batch.forces).square().sum(-1)
         force_part = (batch.weight[batch.structure] * squares).mean() / 3
-        return self.energy_weight * energy_part + self.force_weight * force_part
+        return self.energy_weight * energy_share * energy_part + self.force_weight * force_share * force_part
+
+
+@dataclass(frozen=True)
+class PhononShare:
+    """What a process takes of a step's batch, and its shares of the structures and of the atoms."""
+
+    batch: PhononBatch
+    energy: float = 1.0
+    force: float = 1.0
 
 
 class PhononTask:
@@ -97,14 +115,23 @@ class PhononTask:
         sizes = [len(graph.species) for graph in train]
         self.batches = MixedBatches(sizes, batch_size, small_per_step, seed)
 
-    def batch(self, step: int) -> PhononBatch:
-        """Batch of a step; depends on seed and step only."""
-        graphs = [self.train[index] for index in self.batches.members(step)]
-        return collate(graphs, self.model.dtype, self.model.scale.device)
+    def batch(self, step: int, rank: int = 0, of: int = 1) -> PhononShare | None:
+        """Batch of a step, or a process' share of it; depends on seed and step only."""
+        members, own = self.batches.members(step), self.batches.share(step, rank, of)
+        if not own:
+            return None
+        graphs = [self.train[index] for index in own]
+        atoms = sum(len(graph.species) for graph in graphs)
+        batch = collate(graphs, self.model.dtype, self.model.scale.device)
+        return PhononShare(batch, len(own) / len(members), atoms / self.batches.atoms(step))
 
-    def loss(self, batch: PhononBatch) -> Tensor:
+    def atoms(self, step: int) -> int:
+        """Atoms of all structures of a step."""
+        return self.batches.atoms(step)
+
+    def loss(self, share: PhononShare) -> Tensor:
         """See `PhononLoss`."""
-        return self.loss_function(self.model, batch)
+        return self.loss_function(self.model, share.batch, share.energy, share.force)
 
     def validate(self) -> dict[str, float]:
         """MAE of energies (meV/atom) and forces (meV/Å) on the validation structures."""
@@ -194,6 +221,7 @@ def train_phonon(
     *,
     restart: str | os.PathLike[str] | None = None,
     history_csv: str | os.PathLike[str] | None = None,
+    tensorboard: str | os.PathLike[str] | None = None,
     device: str = "auto",
     seed: int | None = None,
     progress: Progress = silent,
@@ -213,6 +241,8 @@ def train_phonon(
         Restart file, outside declared outputs; removed when the model is written.
     history_csv
         History, rewritten at every validation.
+    tensorboard
+        Folder of event files.
     seed
         In place of the section's.
     initial
@@ -223,6 +253,20 @@ def train_phonon(
     TrainingResult
         Best step, best validation force MAE (meV/Å), history.
     """
+    prepared = prepare_phonon(train, validation, section, device=device, seed=seed, initial=initial)
+    return fit(prepared, out_model, TrainingPaths(restart, history_csv, tensorboard), progress)
+
+
+def prepare_phonon(
+    train: Sequence[LabelEntry],
+    validation: Sequence[LabelEntry],
+    section: Any,
+    *,
+    device: str = "auto",
+    seed: int | None = None,
+    initial: str | os.PathLike[str] | None = None,
+) -> Prepared:
+    """Network, graphs and statistics before the first step; arguments as of `train_phonon`."""
     check_selection(train, "train")
     check_selection(validation, "validation")
     seed = int(getattr(section, "seed", 1) if seed is None else seed)
@@ -236,6 +280,8 @@ def train_phonon(
         graph.energy = graph.labels()[0] - float(np.asarray(statistics.e0)[graph.species].sum())
     net.set_statistics(statistics)
     net.to(device=resolve_device(device), dtype=DTYPES[getattr(section, "dtype", "float32")])
+    accelerator = getattr(section, "accelerator", "none")
+    accelerate(net, accelerator)
     settings, loss = LoopSettings.from_section(section), _from_section(PhononLoss, section)
     batches = {
         "batch_size": getattr(section, "batch_size", 1),
@@ -245,33 +291,24 @@ def train_phonon(
         asdict(settings)
         | asdict(loss)
         | batches
-        | {"seed": seed, "dtype": str(net.dtype).removeprefix("torch.")}
+        | {"seed": seed, "dtype": str(net.dtype).removeprefix("torch."), "accelerator": accelerator}
     )
     data = entries_digest([*train, *validation])
     identity = [architecture.to_dict(), config, data, source_digest(), str(initial or "")]
-    trainer = Trainer(
+    return Prepared(
         PhononTask(net, graphs, held_out, loss, seed=seed, **batches),
         settings,
-        TrainingPaths(restart, history_csv),
-        digest=digest(identity),
-        progress=progress,
-    )
-    result = trainer.run()
-    save_model(
-        out_model,
         ModelFile(
             kind="phonon",
             architecture=architecture.to_dict(),
             species=species,
-            state_dict={key: value.cpu() for key, value in result.state_dict.items()},
+            state_dict={},
             statistics=asdict(statistics),
-            history=result.history,
             data_digest=data,
             config=config,
         ),
+        digest(identity),
     )
-    trainer.discard_restart()
-    return result
 
 
 def _initial_net(

@@ -9,11 +9,12 @@ from ase import Atoms
 from e3nn import o3
 
 from mlepi_core.basis.rotations import permuted_rotation, wigner_matrices
+from mlepi_core.formats.blocks import is_canonical, reversed_pairs
 from mlepi_core.graph import atoms_pairs
 from mlepi_core.nn.electron import ElectronArchitecture, ElectronNet
-from mlepi_core.nn.electron_graph import build_graph, join_graphs
-from mlepi_core.nn.hamiltonian import block_places
+from mlepi_core.nn.electron_graph import ElectronTopology, electron_topology, join_graphs
 from mlepi_core.structures import build_aa, build_ab, build_supercell
+from tests.nn.electron_cases import copy_network_weights
 
 SUPPORT = 6.36
 
@@ -48,22 +49,28 @@ def block_pairs(atoms: Atoms) -> np.ndarray:
     atom = np.arange(len(atoms))
     onsite = np.column_stack([atom, atom, np.zeros((len(atoms), 3), dtype=int)])
     pairs = np.concatenate([onsite, np.column_stack([i, j, cells])])
-    return pairs[np.lexsort(pairs.T[::-1])]
+    return pairs[is_canonical(pairs)]
+
+
+def topology_of(net: ElectronNet, atoms: Atoms, pairs: np.ndarray | None = None) -> ElectronTopology:
+    chosen = block_pairs(atoms) if pairs is None else pairs
+    species = net.orbital_basis.species
+    return electron_topology(atoms, chosen, species, net.relations, net.arch.message_cutoff)
 
 
 def graph_of(net: ElectronNet, atoms: Atoms, pairs: np.ndarray | None = None):
-    chosen = block_pairs(atoms) if pairs is None else pairs
-    return build_graph(atoms, chosen, net.orbital_basis.species, net.relations, net.lmax, torch.float64)
+    positions = torch.from_numpy(atoms.positions)
+    return topology_of(net, atoms, pairs).graph(positions, net.lmax, torch.float64)
 
 
 def coefficients(net: ElectronNet, atoms: Atoms, pairs: np.ndarray | None = None) -> np.ndarray:
     """Coefficients in the order of the list of blocks (one element): (P, 64)."""
-    graph = graph_of(net, atoms, pairs)
+    topology = topology_of(net, atoms, pairs)
     with torch.no_grad():
-        out = net(graph)
-    flat = np.zeros((graph.n_blocks, 64))
-    for key, index in block_places(graph).items():
-        flat[index] = out[key].numpy()
+        out = net(graph_of(net, atoms, pairs))
+    flat = np.zeros((topology.n_blocks, 64))
+    for key, places in topology.places.items():
+        flat[places] = out[key].numpy()
     return flat
 
 
@@ -97,9 +104,8 @@ def test_hermitian_and_onsite_parity(rattled):
     net = network()
     irreps, pairs = net.block_irreps[0, 0], block_pairs(rattled)
     values = torch.from_numpy(coefficients(net, rattled))
-    place = {tuple(pair): k for k, pair in enumerate(pairs.tolist())}
-    partner = [place[(j, i, -a, -b, -c)] for i, j, a, b, c in pairs.tolist()]
-    assert torch.allclose(values, irreps.transpose(values)[partner], rtol=0, atol=1e-12)
+    turned = torch.from_numpy(coefficients(net, rattled, reversed_pairs(pairs)))
+    assert torch.allclose(turned, irreps.transpose(values), rtol=0, atol=1e-12)
     onsite = (pairs[:, 0] == pairs[:, 1]) & (pairs[:, 2:] == 0).all(axis=1)
     assert np.abs(values.numpy()[onsite][:, ~irreps.natural]).max() == 0
     assert np.abs(values.numpy()[~onsite][:, ~irreps.natural]).max() > 1e-3
@@ -128,7 +134,7 @@ def test_monolayer_is_intra_only(rattled):
     apart = rattled.copy()
     apart.positions[apart.arrays["layer"] == 1, 2] += 4.0
     apart.cell[2, 2] += 4.0
-    assert len(graph_of(net, apart).edges["inter"].i) == 0
+    assert len(graph_of(net, apart).blocks["inter"]) == 0
     reference = coefficients(net, apart)
     lower = apart[apart.arrays["layer"] == 0]
     pairs, both = block_pairs(lower), block_pairs(apart)
@@ -154,12 +160,12 @@ def test_batch_equals_singles(rattled):
 def test_supercell_repeats_the_blocks():
     net = network()
     cell = build_ab()
-    values, pairs = coefficients(net, cell), block_pairs(cell)
     big = build_supercell(cell, (2, 2))
     big_pairs = block_pairs(big)
     vectors = {
-        (int(i), np.round(v, 6).tobytes()): row
-        for i, v, row in zip(pairs[:, 0], _vectors(cell, pairs) + 0.0, values, strict=True)
+        (int(i), (np.round(v, 6) + 0.0).tobytes()): row
+        for pairs in (block_pairs(cell), reversed_pairs(block_pairs(cell)))
+        for i, v, row in zip(pairs[:, 0], _vectors(cell, pairs), coefficients(net, cell, pairs), strict=True)
     }
     kappa = _sublattice(cell, big)
     for i, v, row in zip(
@@ -168,10 +174,9 @@ def test_supercell_repeats_the_blocks():
         assert np.allclose(row, vectors[int(i), (np.round(v, 6) + 0.0).tobytes()], atol=1e-10)
 
 
-def test_far_parts_do_not_influence_each_other(rattled):
-    """Moving an atom changes nothing outside the receptive field (a global norm would)."""
-    net = network()
-    big = build_supercell(rattled, (6, 1))
+def far_influence(net: ElectronNet, atoms: Atoms) -> float:
+    """Change of the blocks of an atom with itself when an atom beyond the receptive field moves."""
+    big = build_supercell(atoms, (6, 1))
     target = 0
     distance = big.get_distances(target, range(len(big)), mic=True)
     far = int(np.argmax(distance))
@@ -180,7 +185,11 @@ def test_far_parts_do_not_influence_each_other(rattled):
     rows = np.flatnonzero((pairs[:, 0] == target) & (pairs[:, 1] == target))
     before = coefficients(net, big, pairs)[rows]
     big.positions[far] += [0.1, -0.05, 0.07]
-    assert np.abs(coefficients(net, big, pairs)[rows] - before).max() <= 1e-13
+    return float(np.abs(coefficients(net, big, pairs)[rows] - before).max())
+
+
+def test_far_parts_do_not_influence_each_other(rattled):
+    assert far_influence(network(), rattled) <= 1e-13
 
 
 def test_curvature_is_continuous_where_a_message_ends():
@@ -239,12 +248,103 @@ def test_two_species_with_different_shells():
     assert {key: value.shape[1] for key, value in out.items() if key.startswith("intra")} == {
         "intra_0_0": 16,
         "intra_0_1": 20,
-        "intra_1_0": 20,
         "intra_1_1": 25,
     }
-    edges = graph_of(net, atoms).edges["intra"]
-    forward = net.block_irreps[0, 1].transpose(out["intra_0_1"])
-    assert torch.allclose(forward, out["intra_1_0"][edges.partner["0_1"]], atol=1e-12)
+    turned = net(graph_of(net, atoms, reversed_pairs(block_pairs(atoms))))
+    assert torch.allclose(turned["intra_0_1"], out["intra_0_1"], rtol=0, atol=1e-12)
+
+
+def test_either_direction_of_a_pair_may_be_listed(rattled):
+    """Some of the pairs turned round: their blocks come out transposed, nothing else changes."""
+    net, pairs = network(), block_pairs(rattled)
+    turned = np.random.default_rng(1).random(len(pairs)) < 0.5
+    values = torch.from_numpy(coefficients(net, rattled))
+    mixed = coefficients(net, rattled, np.where(turned[:, None], reversed_pairs(pairs), pairs))
+    expected = torch.where(
+        torch.from_numpy(turned)[:, None], net.block_irreps[0, 0].transpose(values), values
+    )
+    assert np.abs(mixed - expected.numpy()).max() <= 1e-12
+    assert np.abs((expected - values).numpy()).max() > 1e-3
+
+
+def test_e3nn_gives_the_same_network(rattled):
+    slow, fast = network(convolution="e3nn"), network()
+    copy_network_weights(slow, fast)
+    expected = coefficients(slow, rattled)
+    assert np.abs(coefficients(fast, rattled) - expected).max() <= 1e-10 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("relations", ["hetero", "homo"])
+def test_chunks_change_nothing(rattled, relations):
+    net = network(relations=relations, blocks=3)
+    positions = torch.from_numpy(rattled.positions)
+    graph = topology_of(net, rattled).graph(positions, net.lmax, torch.float64, keep_frames=False)
+    whole, chunked = net(graph), net(graph, chunk=11)
+    assert min(len(edges) for edges in graph.messages.values()) > 2 * 11
+    for key, value in whole.items():
+        assert torch.allclose(chunked[key], value, rtol=0, atol=1e-12)
+
+
+def test_chunks_of_two_species():
+    net = network(shells={"B": [0, 1], "N": [0, 0, 1]})
+    atoms = build_supercell(build_ab(elements=("B", "N")), (2, 1))
+    graph = graph_of(net, atoms)
+    whole, chunked = net(graph), net(graph, chunk=50)
+    assert list(whole) == list(chunked)
+    for key, value in whole.items():
+        assert torch.allclose(chunked[key], value, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("chunk", [None, 60])
+def test_forgotten_activations_give_the_same_gradients(rattled, chunk):
+    gradients = []
+    for forget in (False, True):
+        net = network(checkpoint_activations=forget)
+        sum(value.square().sum() for value in net(graph_of(net, rattled), chunk).values()).backward()
+        gradients.append([p.grad for p in net.parameters() if p.grad is not None])
+    for expected, found in zip(*gradients, strict=True):
+        assert torch.allclose(expected, found, rtol=1e-10, atol=1e-12)
+
+
+def test_derivative_in_forward_mode(rattled):
+    net = network()
+    topology = topology_of(net, rattled)
+    positions = torch.from_numpy(rattled.positions)
+    move = torch.from_numpy(np.random.default_rng(4).standard_normal(rattled.positions.shape))
+
+    def values(moved: torch.Tensor) -> torch.Tensor:
+        out = net(topology.graph(moved, net.lmax, torch.float64))
+        return torch.cat([out[key].flatten() for key in sorted(out)])
+
+    with torch.no_grad():
+        _, slope = torch.func.jvp(values, (positions,), (move,))
+        expected = (values(positions + 1e-5 * move) - values(positions - 1e-5 * move)) / 2e-5
+    assert torch.linalg.norm(slope - expected) <= 1e-7 * torch.linalg.norm(expected)
+
+
+def test_global_norm_of_deeph_e3(rattled):
+    """Its statistics are those of one structure of a batch; it is not local and refuses chunks."""
+    net, other = network(norm="e3"), build_aa()
+    graphs = [graph_of(net, atoms) for atoms in (rattled, other)]
+    both, single = net(join_graphs(graphs)), [net(graph) for graph in graphs]
+    for key, value in both.items():
+        assert torch.allclose(value, torch.cat([part[key] for part in single]), rtol=0, atol=1e-11)
+    assert far_influence(net, rattled) > 1e-6
+    with pytest.raises(ValueError, match="all pairs"):
+        net(graphs[0], chunk=10)
+
+
+def test_global_norm_is_equivariant(rattled):
+    net = network(norm="e3")
+    torch.manual_seed(1)
+    rotation = -o3.rand_matrix(dtype=torch.float64)
+    turned = rattled.copy()
+    turned.set_cell(rattled.cell.array @ rotation.numpy().T)
+    turned.positions = rattled.positions @ rotation.numpy().T
+    wigner = wigner_matrices(permuted_rotation(rotation[None]), 2)
+    before, pairs = coefficients(net, rattled), block_pairs(rattled)
+    expected = net.block_irreps[0, 0].wigner(wigner, torch.from_numpy(before)).numpy()
+    assert np.abs(coefficients(net, turned, pairs) - expected).max() <= 1e-8 * np.abs(before).max()
 
 
 def _vectors(atoms: Atoms, pairs: np.ndarray) -> np.ndarray:

@@ -8,7 +8,9 @@ import torch
 from e3nn import o3
 from scipy.spatial.transform import Rotation
 
-from mlepi_core.nn.phonon_blocks import Interaction
+from mlepi_core.nn import phonon_messages
+from mlepi_core.nn.phonon_blocks import FirstInteraction, Interaction
+from mlepi_core.nn.phonon_messages import message_sums
 from mlepi_core.nn.product_basis import SymmetricContraction, coupling_tensors
 from mlepi_core.nn.radial import BesselBasis, RadialNetwork, SphericalHarmonics, polynomial_envelope
 
@@ -136,7 +138,7 @@ def _wigner(irreps: str, rotation: torch.Tensor) -> torch.Tensor:
 def test_interaction_equals_sum_over_edges():
     """The padded, couple-after-summing form against one tensor product per edge."""
     torch.manual_seed(3)
-    block = Interaction(1, 2, 3, 1, 4, (5,), residual=True)
+    block = Interaction(1, 2, 3, 4, (5,))
     n, m = 4, 3
     h = torch.randn(n, 4, 3, dtype=torch.float64)
     sender = torch.randint(n, (n, m))
@@ -164,3 +166,55 @@ def test_interaction_equals_sum_over_edges():
     species = torch.zeros(n, dtype=torch.long)
     actual = block(h, species, sender, basis, harmonics)
     torch.testing.assert_close(actual, torch.cat(expected, dim=1), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("n_species", [1, 2])
+def test_first_interaction_equals_the_general_one(n_species):
+    """Scalars of the elements taken out of the sum over neighbours, for one and two elements."""
+    torch.manual_seed(4)
+    first = FirstInteraction(3, 4, n_species, 5, (6,))
+    general = Interaction(0, 3, 4, 5, (6,))
+    general.load_state_dict(first.state_dict(), strict=False)
+    n, m = 5, 3
+    embedding = torch.randn(n_species, 4, dtype=torch.float64)
+    species = torch.arange(n) % n_species
+    inputs = (torch.randint(n, (n, m)), torch.randn(n, m, 5).double(), torch.randn(n, 16, m).double())
+    expected = first.species_map(general(embedding[species][:, None], species, *inputs), species)
+    torch.testing.assert_close(first(embedding, species, *inputs), expected, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("bytes_at_once", [1, 2**20])
+def test_message_sums_and_their_derivatives(monkeypatch, bytes_at_once):
+    """Against plain sums, by finite differences up to second order, and batched; in one part and in many."""
+    monkeypatch.setattr(phonon_messages, "_CACHE_BYTES", bytes_at_once)
+    torch.manual_seed(5)
+    groups, shapes = ((2, 1), (3, 3)), [(3, 4, 5, 2), (3, 4, 4, 2), (3, 4, 4)]
+    inputs = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+
+    def sums(*operands):
+        return message_sums(*operands, groups)
+
+    def plain(radial, features, harmonics):
+        parts = zip(radial.split([2, 3], dim=2), features.split([1, 3], dim=2), strict=True)
+        return [torch.einsum("nds,nspk,nsck->ndpck", harmonics, r, x).flatten(1, 3) for r, x in parts]
+
+    for found, expected in zip(sums(*inputs), plain(*inputs), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    assert torch.autograd.gradcheck(sums, inputs)
+    assert torch.autograd.gradgradcheck(sums, inputs)
+    rows = [
+        _second_derivatives(function, inputs, batched) for function, batched in ((sums, True), (plain, False))
+    ]
+    torch.testing.assert_close(rows[0], rows[1], rtol=1e-10, atol=1e-10)
+
+
+def _second_derivatives(function, inputs, batched):
+    """First ten rows with respect to the first input, at once or one by one."""
+    value = sum(part.square().sum() for part in function(*inputs))
+    (gradient,) = torch.autograd.grad(value, inputs[0], create_graph=True)
+
+    def row(unit):
+        return torch.autograd.grad(gradient, inputs[0], unit, retain_graph=True)[0]
+
+    units = torch.eye(10, gradient.numel(), dtype=torch.float64).reshape(10, *gradient.shape)
+    return torch.func.vmap(row)(units) if batched else torch.stack([row(unit) for unit in units])

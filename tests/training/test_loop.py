@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import importlib.util
 import json
 import logging
 import math
 import os
+import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -20,6 +24,7 @@ from mlepi_core.randomness import stream
 from mlepi_core.training.checkpoint import RestartFile, TrainingLock, source_digest
 from mlepi_core.training.ema import ExponentialAverage
 from mlepi_core.training.loop import LoopSettings, Trainer, TrainingPaths, learning_rate
+from mlepi_core.training.rate_range import rate_range, suggested_rate
 
 
 class LineTask:
@@ -33,7 +38,10 @@ class LineTask:
         self.model = nn.Linear(2, 1)
         self.die_at, self.diverge_at = die_at, diverge_at
 
-    def batch(self, step):
+    def atoms(self, step):
+        return 8
+
+    def batch(self, step, rank=0, of=1):
         if step == self.die_at:
             raise KeyboardInterrupt
         x = torch.as_tensor(stream(0, "line", step).normal(size=(8, 2)), dtype=torch.float32)
@@ -161,6 +169,86 @@ def test_lock_of_another_machine_expires(tmp_path):
     os.utime(lock, (0, 0))
     with TrainingLock(lock):
         pass
+
+
+def test_patience_ends_the_training_and_keeps_the_best(tmp_path, caplog):
+    """The error of a line that is learned with a huge rate gets worse sooner or later."""
+    settings = LoopSettings(
+        steps=400, learning_rate=0.3, schedule="constant", ema_decay=0.0, validation_every=2, patience=5
+    )
+    paths = TrainingPaths(tmp_path / "restart.pt", tmp_path / "h.csv")
+    task = LineTask()
+    with caplog.at_level(logging.INFO):
+        result = Trainer(task, settings, paths, digest="a").run()
+    errors = [row["error"] for row in result.history]
+    assert result.steps == result.history[-1]["step"] < 400
+    assert result.best_step == result.history[-6]["step"]
+    assert result.best_value == min(errors) == errors[-6]
+    assert [row["patience_left"] for row in result.history[-6:]] == [5, 4, 3, 2, 1, 0]
+    assert f"stops early, no better than at step {result.best_step}" in caplog.text
+    again = Trainer(LineTask(die_at=0), settings, paths, digest="a").run()
+    assert again.history == result.history
+    assert again.steps == result.steps
+    without = Trainer(LineTask(), dataclasses.replace(settings, patience=None)).run()
+    assert without.steps == 400
+    assert "patience_left" not in without.history[0]
+
+
+@pytest.mark.parametrize("die_at", [11, 30])
+def test_patience_goes_on_after_an_interruption(tmp_path, die_at):
+    settings = LoopSettings(
+        steps=400, learning_rate=0.3, schedule="constant", ema_decay=0.0, validation_every=2, patience=5,
+        checkpoint_every=7,
+    )  # fmt: skip
+    paths = TrainingPaths(tmp_path / "restart.pt")
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(LineTask(die_at), settings, paths, digest="a").run()
+    resumed = Trainer(LineTask(), settings, paths, digest="a").run()
+    assert without_time(resumed.history) == without_time(Trainer(LineTask(), settings).run().history)
+
+
+def test_progress_tells_loss_error_and_throughput():
+    texts = []
+    Trainer(LineTask(), SETTINGS, progress=lambda done, total, text: texts.append((done, total, text))).run()
+    assert [done for done, _, _ in texts] == list(range(1, 41))
+    assert {total for _, total, _ in texts} == {40}
+    assert re.fullmatch(r"loss [\d.e+-]+, [\d.e+]+ atoms/s", texts[0][2])
+    assert re.fullmatch(r"loss [\d.e+-]+, val \d+\.\d{3}, [\d.e+]+ atoms/s", texts[-1][2])
+
+
+def test_rate_range_finds_rates_that_learn():
+    points = rate_range(LineTask(), SETTINGS, 1e-6, 1e3, 120)
+    assert points[0].lr == pytest.approx(1e-6)
+    assert all(b.lr > a.lr for a, b in pairwise(points))
+    assert len(points) < 120, "ends when the loss diverges"
+    assert points[-1].smoothed_loss > 4 * min(point.smoothed_loss for point in points)
+    rate = suggested_rate(points)
+    assert 1e-3 < rate < 3.0
+    assert suggested_rate(rate_range(LineTask(), SETTINGS, 1e3, 1e6, 20)) is None
+    for low, high, steps in ((1.0, 1.0, 50), (0.0, 1.0, 50), (1e-3, 1.0, 5)):
+        with pytest.raises(InputError, match="--lr-"):
+            rate_range(LineTask(), SETTINGS, low, high, steps)
+
+
+def test_event_files_go_on_where_the_training_does(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    paths = TrainingPaths(tmp_path / "restart.pt", tensorboard=tmp_path / "events")
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(LineTask(27), SETTINGS, paths, digest="a").run()
+    result = Trainer(LineTask(), SETTINGS, paths, digest="a").run()
+    events = EventAccumulator(str(tmp_path / "events")).Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == list(range(1, 41))
+    errors = [event.value for event in events.Scalars("validation/error")]
+    assert errors == pytest.approx([row["error"] for row in result.history], rel=1e-6)
+
+
+def test_without_tensorboard_the_remedy_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"tensorboard is not installed.*pip install"):
+        Trainer(LineTask(), SETTINGS, TrainingPaths(tensorboard=tmp_path / "events")).run()
+    assert not (tmp_path / "events").exists()
 
 
 def test_divergence_is_one_clear_error(tmp_path):

@@ -167,22 +167,6 @@ def energy_forces_with(model, atoms, labels):
     return energy_forces(model, labelled)[1]
 
 
-def test_hessian_is_symmetric_and_the_derivative_of_forces():
-    model = net(cutoff_intra=2.8, cutoff_inter=4.0)
-    calculator, atoms = PhononCalculator(model), bilayer(1)
-    hessian = calculator.hessian(atoms, chunk=5)
-    size = 3 * len(atoms)
-    square = hessian.reshape(size, size)
-    assert np.abs(square - square.T).max() < 1e-10 * np.abs(square).max()
-    assert np.abs(hessian.sum(axis=2)).max() < 1e-10 * np.abs(square).max()
-    step = 1e-4
-    plus, minus = atoms.copy(), atoms.copy()
-    plus.positions[2, 1] += step
-    minus.positions[2, 1] -= step
-    numeric = -(energy_forces(model, plus)[1] - energy_forces(model, minus)[1]) / (2 * step)
-    np.testing.assert_allclose(hessian[2, 1], numeric, atol=1e-6 * np.abs(square).max())
-
-
 def test_float32_models_are_refused_by_the_calculator():
     with pytest.raises(InputError, match="float64"):
         PhononCalculator(net().to(torch.float32))
