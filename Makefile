@@ -7,6 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 TORCH ?=
 VENV := .venv
+PEERS := .venv-peers
 BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake
 STAMP := $(VENV)/.installed
@@ -16,7 +17,7 @@ RUN = results/$(shell $(BIN)/python -c 'from mlepi_core.config import load_confi
 # one BLAS thread per process: tests and jobs run side by side
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install run test test-fast report unlock lint clean
+.PHONY: help install run test test-fast report unlock lint peers clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -78,6 +79,20 @@ lint: $(STAMP) ## ruff, snakefmt, snakemake --lint, codespell
 	$(SNAKEMAKE) --lint
 	$(BIN)/codespell
 
-clean: ## remove results and caches, keep .venv
+peers: $(PEERS)/.installed ## make .venv-peers with mace-torch, which `mlepi benchmark networks` compares with
+
+# mace-torch needs an older e3nn than this project, hence an environment of its own; all else is pinned alike.
+$(PEERS)/.installed: constraints.txt
+	@[ -x $(PEERS)/bin/python ] || $(PYTHON) -m venv $(PEERS)
+	grep -v '^e3nn==' constraints.txt > $(PEERS)/constraints.txt
+	pip="$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet -c $(PEERS)/constraints.txt"
+	echo "make peers: installing mace-torch into $(PEERS), a few minutes"
+	if [ "$(TORCH)" = cpu ]; then
+	  $$pip --index-url https://download.pytorch.org/whl/cpu torch
+	fi
+	$$pip mace-torch
+	touch $@
+
+clean: ## remove results and caches, keep .venv and .venv-peers
 	rm -rf results .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis
-	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -type d -not -path './$(VENV)*' -prune -exec rm -rf {} +

@@ -26,7 +26,9 @@ VERBS = (
     "phonons",
     "sample",
     "velocity",
+    "derivative",
     "summary",
+    "benchmark",
 )
 
 
@@ -50,7 +52,9 @@ def test_help_is_complete(verb: str, capsys: pytest.CaptureFixture[str]) -> None
             assert option.help, f"{verb} {option.name} has no help"
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "predict", "phonons", "bands", "velocity"])
+@pytest.mark.parametrize(
+    "verb", ["train", "evaluate", "predict", "phonons", "bands", "velocity", "derivative", "benchmark"]
+)
 def test_networks_and_solvers_take_a_device(verb: str) -> None:
     assert "device" in {parameter.name for parameter in mlepi.commands[verb].params}
 
@@ -94,7 +98,13 @@ BAD = [
         "out.h5",
     ),
     ("velocity", "none.h5", "--static", "none0.h5", "--estimator", "manifold", "--json", "out.json"),
+    ("derivative", "none.pt", "none.xyz", "out.h5", "--atom", 0, "--axis", "x"),
+    ("derivative", "none.pt", "none.xyz", "out.h5", "--atom", 0, "--axis", "w"),
     ("summary", "none"),
+    ("benchmark", "everything"),
+    ("benchmark", "networks", "--sizes", "64,65", "--json", "out.json"),
+    ("benchmark", "networks", "--sizes", "many", "--json", "out.json"),
+    ("benchmark", "networks", "--peers", "none", "--json", "out.json"),
 ]
 
 

@@ -35,6 +35,7 @@ ROOMS = (
     "sampling",
     "electrons",
     "analysis",
+    "benchmark",
     "stages",
     "cli",
 )

@@ -14,6 +14,10 @@ _TEXTS = {
     "parity_electron": """Predicted against DFT Hamiltonian matrix elements of the test structures (a
     random choice of elements), and how their absolute errors are distributed, beside the two-centre
     baseline. Dashed: MAE over all elements.""",
+    "calibration": """Spread of the committee's members against the true error of their mean on test
+    structures: force vectors, and blocks of H by the rms over their elements. Dots: single forces or blocks;
+    marks: rms error of tenths with equal numbers. On the solid diagonal the spread equals the error, on a
+    dotted one after scaling by the factor of the validation split. ρ: rank correlation.""",
     "phonon_bands": """(a) Phonon bands of the network and of DFT; circles mark the q points that the DFT
     supercell holds (the rms difference is taken at all of these in the zone); DFT lines between
     them interpolate its force constants. (b) Shear and breathing of the layers against DFT slips.""",

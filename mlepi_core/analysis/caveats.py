@@ -26,8 +26,8 @@ _APPROXIMATIONS = """Displacements follow the quantum harmonic distribution of t
 thermal expansion. Electrons see frozen nuclei: states closer to the Fermi level than a phonon energy (0.2 eV
 in graphene) are beyond this static approximation. Velocities are those of the DFT functional and basis of the
 labels; quasiparticle corrections are not in them."""
-_LIMITS = """Networks: {phonon} and {electron} training steps on the cells of the data set, one model each, no
-committee. Force constants from a {fc[0]}×{fc[1]} cell. Sampling: {pairs} pairs at {temperatures} in a
+_LIMITS = """Networks: {phonon} and {electron} training steps on the cells of the data set,
+{members}. Force constants from a {fc[0]}×{fc[1]} cell. Sampling: {pairs} pairs at {temperatures} in a
 {n}×{n} cell. Longer training lowers the test errors, more pairs the error bars, a larger cell the finite-size
 effect; config/paper.yaml has larger settings."""
 
@@ -82,6 +82,9 @@ def _limits(settings: Settings) -> str:
         _LIMITS,
         phonon=settings.training.phonon.steps,
         electron=settings.training.electron.steps,
+        members=f"committees of {settings.committee} models each"
+        if settings.committee > 1
+        else "one model each, no committee",
         fc=settings.phonons.supercell,
         pairs=sampling.pairs,
         temperatures=counted(len(sampling.temperatures), "temperature"),

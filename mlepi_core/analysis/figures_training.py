@@ -26,39 +26,43 @@ _METRICS = {
     },
 }
 _TITLES = {"phonon": "phonon network", "electron": "electron network"}
-_COLUMNS = ["network", "metric", "unit", "step", "value", "is_best"]
+_COLUMNS = ["network", "member", "metric", "unit", "step", "value", "is_best"]
 
 
 def prepare_learning_curves(inputs: Mapping[str, Path]) -> pd.DataFrame:
-    """One row per network, metric and validation; inputs `phonon` and `electron` are training histories."""
+    """One row per network, member, metric and validation; inputs `phonon`, `electron` or both: histories."""
     rows = []
-    for network, metrics in _METRICS.items():
-        names = ["step", "train_loss", *metrics]
-        history = read_table(inputs[network], names, numeric=names)
-        for metric, (unit, _, decides) in metrics.items():
-            best = history[metric].idxmin()
+    for network in inputs:
+        metrics = _METRICS[network]
+        names = ["member", "step", "train_loss", *metrics]
+        table = read_table(inputs[network], names, numeric=names)
+        for member, history in table.groupby("member"):
+            for metric, (unit, _, decides) in metrics.items():
+                best = history[metric].idxmin()
+                rows += [
+                    (network, member, metric, unit, step, value, decides and index == best)
+                    for index, step, value in zip(
+                        history.index, history["step"], history[metric], strict=True
+                    )
+                ]
             rows += [
-                (network, metric, unit, step, value, decides and index == best)
-                for index, step, value in zip(history.index, history["step"], history[metric], strict=True)
+                (network, member, "train_loss", "1", step, value, False)
+                for step, value in zip(history["step"], history["train_loss"], strict=True)
             ]
-        rows += [
-            (network, "train_loss", "1", step, value, False)
-            for step, value in zip(history["step"], history["train_loss"], strict=True)
-        ]
-    table = pd.DataFrame(rows, columns=_COLUMNS)
-    return table.astype({"step": int})
+    return pd.DataFrame(rows, columns=_COLUMNS).astype({"step": int, "member": int})
 
 
 def draw_learning_curves(data: pd.DataFrame, settings: FiguresSection) -> Figure:
     """Upper row: validation errors with the kept model marked; lower row: mean training loss."""
     figure = new_figure(settings.width, 0.62 * settings.width)
-    axes = figure.subplots(2, 2, sharex="col", height_ratios=(1.5, 1))
-    for column, network in enumerate(_METRICS):
+    shown = [network for network in _METRICS if (data["network"] == network).any()]
+    axes = figure.subplots(2, len(shown), sharex="col", height_ratios=(1.5, 1), squeeze=False)
+    for column, network in enumerate(shown):
         _errors(axes[0, column], data[data["network"] == network], network)
         _loss(axes[1, column], data[(data["network"] == network) & (data["metric"] == "train_loss")])
     axes[0, 0].set_ylabel("validation error")
     axes[1, 0].set_ylabel("training loss")
-    label_panels([axes[0, 0], axes[0, 1]])
+    label_panels(list(axes[0]))
     return figure
 
 
@@ -66,13 +70,22 @@ def _errors(axes: Axes, data: pd.DataFrame, network: str) -> None:
     for (metric, (unit, words, decides)), colour in zip(
         _METRICS[network].items(), (BLUE, ORANGE), strict=True
     ):
-        curve = data[data["metric"] == metric]
-        axes.plot(curve["step"], curve["value"], "-" if decides else "--", color=colour, label=words)
-        best = curve[curve["is_best"].astype(str) == "True"]
-        if len(best):
-            step, value = best.iloc[0][["step", "value"]]
-            label = f"kept: {value:.3g} {unit}, step {step}"
-            axes.plot(step, value, "o", color=colour, mfc="white", mew=1.6, ms=7, zorder=5, label=label)
+        members = list(data[data["metric"] == metric].groupby("member"))
+        for number, (_, curve) in enumerate(members):
+            axes.plot(
+                curve["step"],
+                curve["value"],
+                "-" if decides else "--",
+                color=colour,
+                alpha=1 if len(members) == 1 else 0.6,
+                label="" if number else words,
+            )
+            best = curve[curve["is_best"].astype(str) == "True"]
+            if len(best):
+                step, value = best.iloc[0][["step", "value"]]
+                label = f"kept: {value:.3g} {unit}, step {step}" if len(members) == 1 else "kept"
+                style = {"color": colour, "mfc": "white", "mew": 1.6, "ms": 7, "zorder": 5}
+                axes.plot(step, value, "o", label="" if number else label, **style)
     axes.set_yscale("log")
     axes.set_title(_TITLES[network])
     _pad_log(axes, data.loc[data["metric"].isin(_METRICS[network]), "value"].to_numpy())
@@ -80,7 +93,8 @@ def _errors(axes: Axes, data: pd.DataFrame, network: str) -> None:
 
 
 def _loss(axes: Axes, data: pd.DataFrame) -> None:
-    axes.plot(data["step"], data["value"], "-", color=GREY)
+    for _, curve in data.groupby("member"):
+        axes.plot(curve["step"], curve["value"], "-", color=GREY)
     axes.set_yscale("log")
     axes.set_xlabel("optimiser step")
     axes.set_xlim(left=0)

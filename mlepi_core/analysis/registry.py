@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from mlepi_core.analysis.data import reread, write_table
 from mlepi_core.analysis.figures_bands import draw_bands, prepare_bands
+from mlepi_core.analysis.figures_calibration import draw_calibration, prepare_calibration
 from mlepi_core.analysis.figures_parity import (
     draw_parity_electron,
     draw_parity_phonon,
@@ -44,6 +45,8 @@ class FigureKind:
     ----------
     inputs
         Names of the tables that `prepare` wants.
+    any_of
+        Whether one of them is enough.
     prepare
         From paths of tables to the table of what is drawn.
     draw
@@ -53,12 +56,16 @@ class FigureKind:
     inputs: tuple[str, ...]
     prepare: Callable[[Mapping[str, Path]], pd.DataFrame]
     draw: Callable[[pd.DataFrame, FiguresSection], Figure]
+    any_of: bool = False
 
 
 FIGURES = {
-    "learning_curves": FigureKind(("phonon", "electron"), prepare_learning_curves, draw_learning_curves),
+    "learning_curves": FigureKind(
+        ("phonon", "electron"), prepare_learning_curves, draw_learning_curves, any_of=True
+    ),
     "parity_phonon": FigureKind(("parity", "errors"), prepare_parity_phonon, draw_parity_phonon),
     "parity_electron": FigureKind(("parity", "errors"), prepare_parity_electron, draw_parity_electron),
+    "calibration": FigureKind(("points", "calibration"), prepare_calibration, draw_calibration),
     "phonon_bands": FigureKind(("bands", "errors"), prepare_phonon_bands, draw_phonon_bands),
     "displacements": FigureKind(("displacements",), prepare_displacements, draw_displacements),
     "bands": FigureKind(("bands", "errors"), prepare_bands, draw_bands),
@@ -82,7 +89,7 @@ def draw(name: str, inputs: Mapping[str, Path], stem: Path, settings: FiguresSec
         raise InputError("figure", f"{name!r} is unknown", f"use one of {', '.join(FIGURES)}")
     kind = FIGURES[name]
     missing = [table for table in kind.inputs if table not in inputs]
-    if missing:
+    if missing and not (kind.any_of and len(missing) < len(kind.inputs)):
         raise InputError(f"figure {name}", f"no table {missing[0]!r} is given", "give its path")
     data = kind.prepare(inputs)
     if data.empty:

@@ -20,6 +20,8 @@ from mlepi_core.analysis.caveats import caveats, soft_modes
 from mlepi_core.analysis.headline import cards, sentence
 from mlepi_core.analysis.page import CSS, TEMPLATE
 from mlepi_core.analysis.results import Results, read_results
+from mlepi_core.analysis.tables_calibration import calibration_table
+from mlepi_core.analysis.tables_derivatives import derivative_table, frozen_phonon_table
 from mlepi_core.artefacts import write_text
 from mlepi_core.config.settings import Settings
 from mlepi_core.provenance import git_state, library_versions
@@ -54,7 +56,7 @@ def write_report(folder: Path, out: Path, settings: Settings) -> None:
     InputError
         If a table, figure or file of the run is missing or lacks a column.
     """
-    results = read_results(folder)
+    results = read_results(folder, committee=settings.committee > 1)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     page = environment.from_string(TEMPLATE).render(
         css=jinja2.utils.markupsafe.Markup(CSS),
@@ -81,11 +83,17 @@ def _sections(results: Results, settings: Settings) -> list[Section]:
             "networks",
             "The two networks",
             ["Errors against DFT, baselines beside them. The labels' mean force of a cell is removed."],
-            figures("learning_curves", "parity_phonon", "parity_electron"),
+            figures(
+                "learning_curves",
+                "parity_phonon",
+                "parity_electron",
+                *(["calibration"] if settings.committee > 1 else []),
+            ),
             [
                 t.structure_table(tables["errors"], tables["band_errors"]),
                 *(t.error_table(tables["errors"], split) for split in held_out),
                 t.split_table(tables["errors"]),
+                *([calibration_table(tables["calibration"])] if settings.committee > 1 else []),
             ],
         ),
         Section(
@@ -104,7 +112,11 @@ def _sections(results: Results, settings: Settings) -> list[Section]:
             "Electron bands and derivatives",
             (),
             figures("bands"),
-            [t.band_table(tables["band_errors"]), t.derivative_table(tables["derivative"])],
+            [
+                t.band_table(tables["band_errors"]),
+                derivative_table(tables["derivative"]),
+                *([] if tables["frozen_phonon"].empty else [frozen_phonon_table(tables["frozen_phonon"])]),
+            ],
         ),
         *static_sections(tables["static_velocity"]),
         Section(

@@ -38,6 +38,17 @@ TABLES = {
     "displacements": (("direction",), ("temperature_K", "rms_A", "rms_se_A", "exact_rms_A")),
     "band_errors": (("structure", "split"), ("window_eV", "n_states", "rms_meV", "shift_meV")),
     "derivative": (("quantity", "source", "unit"), ("step_A", "value")),
+    "frozen_phonon": (
+        ("structure", "states", "pattern"),
+        (
+            "splitting_true_eV_per_A",
+            "splitting_predicted_eV_per_A",
+            "relative_difference",
+            "coupling_true_eV2_per_A2",
+            "coupling_predicted_eV2_per_A2",
+            "coupling_published_eV2_per_A2",
+        ),
+    ),
     "static_velocity": (
         ("structure", "estimator"),
         (
@@ -56,7 +67,14 @@ TABLES = {
     "timing": (("stage",), ("n_jobs", "wall_s", "longest_s", "cpu_s", "max_rss_mb")),
 }
 #: Tables that have no rows where the configuration names nothing to compare with.
-MAY_BE_EMPTY = ("static_velocity",)
+MAY_BE_EMPTY = ("static_velocity", "frozen_phonon")
+#: Tables of a committee: a single model has none.
+CALIBRATION = {
+    "calibration": (
+        ("model", "quantity", "split", "unit", "bin"),
+        ("spread_mean", "error_rms", "n", "spearman", "scale", "within_1", "within_2"),
+    ),
+}
 #: An SVG larger than this is replaced by the PNG of the figure.
 LARGEST_SVG_BYTES = 2_000_000
 _TYPES = {"svg": "image/svg+xml", "png": "image/png"}
@@ -98,8 +116,15 @@ class Results:
         return f"data:{_TYPES[kind]};base64,{text}"
 
 
-def read_results(folder: Path) -> Results:
+def read_results(folder: Path, *, committee: bool = False) -> Results:
     """Read what a report needs.
+
+    Parameters
+    ----------
+    folder
+        ``results/<run>``.
+    committee
+        Whether the run has committees, and so the tables of `CALIBRATION`.
 
     Raises
     ------
@@ -113,7 +138,7 @@ def read_results(folder: Path) -> Results:
             numeric=numbers,
             may_be_empty=name in MAY_BE_EMPTY,
         )
-        for name, (words, numbers) in TABLES.items()
+        for name, (words, numbers) in (TABLES | (CALIBRATION if committee else {})).items()
     }
     sums: dict[str, str] = {}
     for path in sorted((folder / "labels" / "verified").rglob("*.json")):

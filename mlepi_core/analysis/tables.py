@@ -22,12 +22,14 @@ _QUANTITIES = {
     "energy_mae": "energy, MAE",
     "force_mae": "forces, MAE",
     "force_rmse": "forces, rms error",
+    "force_spread": "forces, rms spread of the committee",
     "hamiltonian_mae": "H, MAE of all elements",
     "hamiltonian_mae_intra": "H, MAE within layers",
     "hamiltonian_mae_inter": "H, MAE between layers",
     "hamiltonian_mae_onsite": "H, MAE on-site",
     "hamiltonian_mae_aligned": "H, MAE after a shift μS",
     "hamiltonian_rmse": "H, rms error",
+    "hamiltonian_spread": "H, rms spread of the committee",
 }
 
 
@@ -212,31 +214,6 @@ def band_table(band_errors: pd.DataFrame) -> Table:
         "Window: states around the DFT Fermi level; 20 states: those nearest to it at each k."
     )
     return Table("Electron bands against DFT", header, rows, 2, note)
-
-
-def derivative_table(table: pd.DataFrame) -> Table:
-    """dH/du by step and source."""
-    words = {
-        "dH_norm": "‖dH/du‖",
-        "dH_disagreement": "difference from the smallest step",
-        "dH_error": "difference from DFT",
-    }
-    rows = []
-    for row in table.itertuples(index=False):
-        quantity, _, name = row.quantity.partition(" ")
-        relative = row.unit == "1"
-        rows.append(
-            [
-                f"{words.get(quantity, quantity)}{f' ({name})' if name else ''}",
-                "DFT" if row.source == "dft" else row.source,
-                f"{row.step_A:g}",
-                significant(100 * row.value if relative else row.value, 4 if not relative else 2),
-                "%" if relative else row.unit,
-            ]
-        )
-    header = ["quantity", "source", "step (Å)", "value", "unit"]
-    note = "Central differences for one atom; names in brackets are DFT cells with this displacement."
-    return Table("Derivative of the Hamiltonian", header, rows, 2, note)
 
 
 def estimator_table(table: pd.DataFrame) -> Table:

@@ -104,12 +104,24 @@ def overlap(store: Path, out: Path, split: str | None) -> None:
     "--kpoints", type=PATH, required=True, metavar="K", help="Fractional k, three numbers per line."
 )
 @click.option("--out", type=PATH, required=True, metavar="CSV", help="ik, kx, ky, kz, band, energy_eV.")
+@click.option(
+    "--overlap-threshold",
+    type=click.FloatRange(min=0),
+    help="Leave out combinations of orbitals whose eigenvalue of S is smaller (5e-4).",
+)
 @device_option
-def bands(store: Path, structure: str | None, kpoints: Path, out: Path, device: str) -> None:
+def bands(
+    store: Path,
+    structure: str | None,
+    kpoints: Path,
+    out: Path,
+    overlap_threshold: float | None,
+    device: str,
+) -> None:
     """All band energies of one structure of STORE on a list of k points."""
     from mlepi_core.stages.bands import bands as run
 
-    report = run(store, structure, kpoints, out, device=device)
+    report = run(store, structure, kpoints, out, device=device, overlap_threshold=overlap_threshold)
     say(f"{out}: {report['n_bands']} bands at {report['n_kpoints']} k points of {report['structure']}")
 
 

@@ -20,6 +20,18 @@ KIND = click.Choice(["phonon", "electron"])
 @click.option("--out", type=PATH, metavar="MODEL", help="By default results/NAME/models/KIND.pt.")
 @click.option("--from", "start_from", type=PATH, metavar="MODEL", help="Start from this model's weights.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="By default `device` of CONFIG.")
+@click.option("--tensorboard", type=PATH, metavar="DIR", help="Write event files for TensorBoard.")
+@click.option("--member", type=int, metavar="M", help="Only this member of the committee; joins nothing.")
+@click.option(
+    "--lr-range",
+    type=float,
+    nargs=2,
+    metavar="LOW HIGH",
+    help="No training: a few steps with a rising learning rate show which rate suits; leaves a CSV only.",
+)
+@click.option(
+    "--lr-steps", type=int, default=100, show_default=True, help="Number of these steps, at least 20."
+)
 def train(
     kind: str,
     config: Path,
@@ -27,33 +39,62 @@ def train(
     out: Path | None,
     start_from: Path | None,
     device: str | None,
+    tensorboard: Path | None,
+    member: int | None,
+    lr_range: tuple[float, float] | None,
+    lr_steps: int,
 ) -> None:
     """Train the phonon or the electron network as CONFIG says.
 
     An interrupted training goes on from its restart file if settings, data and code are the same.
+    The members of a committee are trained one after the other, then joined to one model file.
+    Under torchrun several processes train one network together.
     """
     from mlepi_core.config import label_files, load_config
     from mlepi_core.progress import terminal
-    from mlepi_core.stages.train import train as run
+    from mlepi_core.stages.train import learning_rate_range
+    from mlepi_core.stages.train_committee import train_committee
+    from mlepi_core.training.parallel import joined
 
     settings = load_config(config)
     results = Path("results") / settings.run.name
     model = out or results / "models" / f"{kind}.pt"
     history = results / "tables" / f"history_{kind}.csv" if out is None else model.with_suffix(".history.csv")
     restart = results / "restart" / kind if out is None else model.parent / "restart"
-    report = run(
-        kind,
-        getattr(settings.training, kind),
-        list(stores) or label_files(settings.labels.path),
-        model,
-        restart_dir=restart,
-        history_csv=history,
-        start_from=start_from,
-        device=device or settings.device,
-        progress=terminal(f"train_{kind}"),
-    )
+    section = getattr(settings.training, kind)
+    inputs = (kind, section, list(stores) or label_files(settings.labels.path))
+    common = {
+        "overlap_smoothing": settings.labels.overlap_smoothing,
+        "start_from": start_from,
+        "device": device or settings.device,
+    }
+    if lr_range:
+        table = model.with_suffix(".lr-range.csv") if out else results / "tables" / f"lr_range_{kind}.csv"
+        bar = terminal(f"train_{kind}")
+        rate = learning_rate_range(*inputs, table, *lr_range, steps=lr_steps, progress=bar, **common)
+        advice = "the loss never falls: try another range" if rate is None else f"learning_rate {rate:.2g}"
+        say(f"{table}: {advice}")
+        return
+    several = settings.committee > 1
+    with joined(common["device"]):
+        reports = train_committee(
+            *inputs,
+            model,
+            committee=settings.committee,
+            restart_dir=restart,
+            history_csv=history,
+            member=member,
+            tensorboard=tensorboard,
+            progress=lambda number: terminal(f"train_{kind} {number}" if several else f"train_{kind}"),
+            **common,
+        )
     unit = "meV/Å" if kind == "phonon" else "meV"
-    say(f"{model}: best at step {report['best_step']}, validation MAE {report['best_value']:.4g} {unit}")
+    for number, report in reports.items():
+        if report["first"]:
+            early = f" of {report['steps']}, stopped early" if report["steps"] < section.steps else ""
+            best = f"best at step {report['best_step']}{early}"
+            name = f"{model}, member {number}" if several else str(model)
+            say(f"{name}: {best}, validation MAE {report['best_value']:.4g} {unit}")
 
 
 @click.command()

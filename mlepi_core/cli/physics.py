@@ -1,4 +1,4 @@
-"""Verbs of the thermal averages: phonons, sample, velocity."""
+"""Verbs of phonons, thermal averages and derivatives: phonons, sample, velocity, derivative."""
 
 from __future__ import annotations
 
@@ -150,4 +150,31 @@ def velocity(
     say(f"{out}: ratio {result['ratio']:.5g}, velocity {result['v_m_per_s']:.6g} m/s")
 
 
-VERBS = (phonons, sample, velocity)
+@click.command()
+@click.argument("model", type=PATH)
+@click.argument("structure", type=PATH)
+@click.argument("out", type=PATH)
+@click.option("--pattern", type=PATH, metavar="FILE", help="Displacements (N, 3) in Å: .npy or extxyz.")
+@click.option("--atom", type=int, metavar="I", help="Instead: the only atom that moves, counted from 0.")
+@click.option("--axis", type=click.Choice(["x", "y", "z"]), help="Direction of this atom.")
+@device_option
+def derivative(
+    model: Path,
+    structure: Path,
+    out: Path,
+    pattern: Path | None,
+    atom: int | None,
+    axis: str | None,
+    device: str,
+) -> None:
+    """dH/dR and dS/dR of the electron MODEL along a displacement pattern, exact (no finite steps).
+
+    OUT is a label store: H stands for the derivative in eV/Å, S for that of the overlap in 1/Å.
+    """
+    from mlepi_core.stages.derivative import pattern_derivative as run
+
+    norm = run(model, structure, out, pattern=pattern, atom=atom, axis=axis, device=device)
+    say(f"{out}: derivative of H, norm {norm:.5g} eV/Å")
+
+
+VERBS = (phonons, sample, velocity, derivative)

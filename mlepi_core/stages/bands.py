@@ -32,6 +32,11 @@ BAND_ERROR_COLUMNS = (
     "max_meV",
     "shift_meV",
     "max_20_states_meV",
+    "n_projected",
+    "projection_meV",
+    "splitting_at",
+    "splitting_dft_meV",
+    "splitting_predicted_meV",
 )
 # Bands kept in the table of a comparison: those within this distance of the Fermi level (eV).
 _DRAWN_WINDOW = 3.0
@@ -44,6 +49,7 @@ def bands(
     out_csv: str | os.PathLike[str],
     *,
     device: str = "cpu",
+    overlap_threshold: float | None = None,
 ) -> dict[str, object]:
     """Write the bands of a structure as a CSV file.
 
@@ -57,44 +63,54 @@ def bands(
         Fractional k, one per line.
     out_csv
         Columns ``ik, kx, ky, kz, band, energy_eV``: band from 0, absolute energies, 12 decimals. States
-        lost to the projection of a nearly singular S leave no row.
+        lost to the projection of a nearly singular S leave no row. Collinear spin adds the column ``spin``,
+        ``up`` or ``down``, and counts bands per spin; spinors have twice as many bands as orbitals.
     device
         "cpu", "cuda" or "auto".
+    overlap_threshold
+        Combinations of orbitals whose eigenvalue of S is smaller are left out, see
+        `mlepi_core.electrons.solve`; None takes its default.
 
     Returns
     -------
     dict
-        ``structure``, ``n_kpoints``, ``n_bands``, ``n_projected``.
+        ``structure``, ``n_kpoints``, ``n_bands`` (of each spin, if there are two), ``n_projected``.
 
     Raises
     ------
     InputError
         If the store has several entries and `name` is None, or the entry has no H or S.
     """
-    import numpy as np
-
     from mlepi_core.artefacts import located, write_csv
-    from mlepi_core.electrons import BlochHamiltonian, eigenvalues, read_kpoints
+    from mlepi_core.electrons import OVERLAP_THRESHOLD, eigenvalues, read_kpoints, spin_channels
     from mlepi_core.stages.velocity import read_one
 
     kpoints = read_kpoints(kpoints_file)
     entry = read_one(store, name, "--structure")
     with located(f"{os.fspath(store)}: {entry.name}"):
-        bloch = BlochHamiltonian.from_atoms(entry.atoms, entry.blocks)
-        energies, n_projected = eigenvalues(bloch, kpoints, device=device)
-    rows = [
-        dict(zip(BAND_COLUMNS, (ik, *(f"{x:.12g}" for x in k), band, f"{energy:.12f}"), strict=True))
-        for ik, (k, row) in enumerate(zip(kpoints, energies, strict=True))
-        for band, energy in enumerate(row)
-        if np.isfinite(energy)
-    ]
-    write_csv(out_csv, rows, BAND_COLUMNS)
+        channels = spin_channels(entry.atoms, entry.blocks)
+        options = {"threshold": OVERLAP_THRESHOLD if overlap_threshold is None else overlap_threshold}
+        solved = {
+            spin: eigenvalues(bloch, kpoints, device=device, **options) for spin, bloch in channels.items()
+        }
+    rows = [row for spin, (energies, _) in solved.items() for row in _csv_rows(kpoints, energies, spin)]
+    write_csv(out_csv, rows, (*BAND_COLUMNS, "spin") if len(solved) > 1 else BAND_COLUMNS)
     return {
         "structure": entry.name,
         "n_kpoints": len(kpoints),
-        "n_bands": energies.shape[1],
-        "n_projected": n_projected,
+        "n_bands": min(energies.shape[1] for energies, _ in solved.values()),
+        "n_projected": max(n_projected for _, n_projected in solved.values()),
     }
+
+
+def _csv_rows(kpoints: np.ndarray, energies: np.ndarray, spin: str) -> Iterator[dict[str, Any]]:
+    import numpy as np
+
+    for ik, (k, row) in enumerate(zip(kpoints, energies, strict=True)):
+        for band, energy in enumerate(row):
+            if np.isfinite(energy):
+                values = (ik, *(f"{x:.12g}" for x in k), band, f"{energy:.12f}")
+                yield dict(zip(BAND_COLUMNS, values, strict=True)) | ({"spin": spin} if spin else {})
 
 
 def compare(
@@ -122,7 +138,10 @@ def compare(
         predicted ones (H has a free constant).
     errors_csv
         Columns `BAND_ERROR_COLUMNS`: rms and largest difference of the states within ± `section.window` of
-        the Fermi level, and the largest of the 20 states nearest to it at each k.
+        the Fermi level, and the largest of the 20 states nearest to it at each k; how many states
+        `section.overlap_threshold` takes out, and the largest change that this alone makes to the DFT
+        bands of the window. Of spinors also the distance of the two highest occupied states, at the
+        labelled k where that of DFT is largest.
     section
         `bands` of the configuration.
     """
@@ -149,6 +168,7 @@ def _compare_entry(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     import numpy as np
 
+    from mlepi_core.artefacts import InputError
     from mlepi_core.electrons import (
         BlochHamiltonian,
         band_difference,
@@ -162,8 +182,17 @@ def _compare_entry(
     true = BlochHamiltonian.from_atoms(entry.atoms, entry.blocks)
     predicted = BlochHamiltonian.from_atoms(entry.atoms, model.predict([entry.atoms])[0])
     fermi = fermi_level_of(true, entry.n_electrons)
-    first, second = (eigenvalues(bloch, kpoints)[0] for bloch in (true, predicted))
+    first = eigenvalues(true, kpoints)[0]
+    second, n_projected = eigenvalues(predicted, kpoints, threshold=section.overlap_threshold)
+    inside = np.abs(first - fermi) <= section.window
+    if not np.isfinite(second[inside]).all():
+        raise InputError(
+            "bands.overlap_threshold",
+            f"{section.overlap_threshold:g} takes states of the window out of the bands of {entry.name}",
+            "choose a smaller one",
+        )
     difference = band_difference(first, second, fermi, section.window)
+    projected = eigenvalues(true, kpoints, threshold=section.overlap_threshold)[0] if n_projected else first
     second = second + difference.shift
     nearest = np.argsort(np.abs(first - fermi), axis=1)[:, :20]
     worst = np.abs(np.take_along_axis(second - first, nearest, axis=1)).max()
@@ -175,9 +204,26 @@ def _compare_entry(
         "max_meV": 1e3 * difference.largest,
         "shift_meV": 1e3 * difference.shift,
         "max_20_states_meV": 1e3 * float(worst),
+        "n_projected": n_projected,
+        "projection_meV": 1e3 * float(np.abs((projected - first)[inside]).max()),
     }
+    if true.spinor and entry.n_electrons is not None:
+        error |= _spin_splitting(first, second, labels, round(entry.n_electrons))
     distances = path_lengths(kpoints, true.reciprocal)
     return [common | row for row in _band_rows(first - fermi, second - fermi, distances, labels)], error
+
+
+def _spin_splitting(
+    dft: np.ndarray, predicted: np.ndarray, labels: dict[int, str], n_occupied: int
+) -> dict[str, Any]:
+    """Splitting of the valence band by spin-orbit coupling; time reversal makes it zero at Γ and M."""
+    first, second = (row[:, n_occupied - 1] - row[:, n_occupied - 2] for row in (dft, predicted))
+    ik = max(labels, key=lambda index: first[index])
+    return {
+        "splitting_at": labels[ik],
+        "splitting_dft_meV": 1e3 * float(first[ik]),
+        "splitting_predicted_meV": 1e3 * float(second[ik]),
+    }
 
 
 def _path(cell: np.ndarray, points: int, k_path: Callable) -> tuple[np.ndarray, dict[int, str]]:

@@ -1,4 +1,4 @@
-"""dH/du at the ideal structure: central differences of the predicted Hamiltonian, beside the DFT value."""
+"""dH/du of the network: exact, by central differences, beside DFT; along any pattern as a label store."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def derivative(
     reference: str | os.PathLike[str] | None = None,
     device: str = "auto",
 ) -> list[dict[str, Any]]:
-    """Norm of dH/du of one atom along x, by several steps, and how far the steps agree.
+    """Norm of dH/du of one atom along x, exact and by several steps, and how far the steps are off.
 
     Parameters
     ----------
@@ -49,12 +49,13 @@ def derivative(
     Returns
     -------
     list of dict
-        The rows of the table. ``dH_norm``: Frobenius norm of the derivative over all blocks, eV/Å.
-        ``dH_disagreement``: norm of the difference of two steps over the norm, 1.
+        The rows of the table. ``dH_norm``: Frobenius norm of the derivative over all blocks, eV/Å; step 0 is
+        the exact derivative. ``dH_disagreement``: norm of the difference from it over its norm, 1.
         ``dH_error``: norm of predicted − DFT over the norm of the DFT value, 1.
     """
     import numpy as np
 
+    from mlepi_core.inference.electron_derivatives import hamiltonian_derivative
     from mlepi_core.nn.hamiltonian import load_hamiltonian_model
     from mlepi_core.structures import build_supercell, read_structure
 
@@ -62,19 +63,112 @@ def derivative(
     atoms = read_structure(structure)
     widths = [_width(atoms, axis) for axis in (0, 1)]
     atoms = build_supercell(atoms, tuple(int(np.ceil(_SMALLEST_CELL_ANGSTROM / width)) for width in widths))
+    exact = hamiltonian_derivative(loaded, atoms, single_atom(atoms, 0, "x")).hamiltonian
+    size = np.linalg.norm(exact)
+    rows = [_row("dH_norm", 0.0, "predicted", size, "eV/Å")]
     slopes = {step: _predicted_slope(loaded, atoms, step) for step in sorted(steps)}
-    rows = [
-        _row("dH_norm", step, "predicted", np.linalg.norm(slope), "eV/Å") for step, slope in slopes.items()
-    ]
-    smallest = min(slopes)
     for step, slope in slopes.items():
-        if step != smallest:
-            change = np.linalg.norm(slope - slopes[smallest]) / np.linalg.norm(slopes[smallest])
-            rows.append(_row("dH_disagreement", step, "predicted", change, "1"))
+        rows.append(_row("dH_norm", step, "predicted", np.linalg.norm(slope), "eV/Å"))
+    for step, slope in slopes.items():
+        change = np.linalg.norm(slope - exact) / size
+        rows.append(_row("dH_disagreement", step, "predicted", change, "1"))
     if reference is not None:
         rows += _reference_rows(loaded, reference)
     write_csv(out_csv, rows, DERIVATIVE_COLUMNS)
     return rows
+
+
+def pattern_derivative(
+    model: str | os.PathLike[str],
+    structure: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    pattern: str | os.PathLike[str] | None = None,
+    atom: int | None = None,
+    axis: str | None = None,
+    device: str = "auto",
+) -> float:
+    """Write dH/dλ and dS/dλ along a displacement pattern as a label store.
+
+    Parameters
+    ----------
+    model
+        Electron model.
+    structure
+        Structure of one frame.
+    out
+        Label store of one entry: ``hamiltonian`` is dH/dλ in eV/Å and ``overlap`` dS/dλ in 1/Å, for the
+        pattern in Å; the attributes ``quantity`` = "derivative" and ``unit`` = "eV/angstrom" say so.
+    pattern
+        ``.npy`` file with (N, 3) Å, or an extxyz file of one frame with the array ``displacements``.
+    atom, axis
+        Instead of `pattern`: number of the only atom that moves, and x, y or z.
+    device
+        "cpu", "cuda" or "auto".
+
+    Returns
+    -------
+    float
+        Frobenius norm of dH/dλ over the stored blocks, one of each Hermitian pair, eV/Å.
+
+    Raises
+    ------
+    InputError
+        If neither or both kinds of pattern are given, or it does not fit the structure.
+    """
+    import numpy as np
+
+    from mlepi_core.formats.store import LabelEntry, StoreWriter
+    from mlepi_core.inference.electron_derivatives import hamiltonian_derivative
+    from mlepi_core.nn.hamiltonian import load_hamiltonian_model
+    from mlepi_core.structures import ensure_layers, read_structure
+
+    atoms = ensure_layers(read_structure(structure))
+    if (pattern is None) == (atom is None) or (atom is None) != (axis is None):
+        raise InputError("pattern", "is not defined", "give a file, or --atom and --axis")
+    moves = _read_pattern(pattern, atoms) if atom is None else single_atom(atoms, atom, axis)
+    loaded = load_hamiltonian_model(model, device=device)
+    result = hamiltonian_derivative(loaded, atoms, moves)
+    name = os.path.splitext(os.path.basename(structure))[0]
+    label = f"atom {atom} along {axis}" if pattern is None else os.path.basename(pattern)
+    attrs = {"quantity": "derivative", "unit": "eV/angstrom", "pattern": label}
+    with StoreWriter(out, loaded.overlap.basis, {"quantity": "derivative"}) as writer:
+        writer.add(LabelEntry(name, atoms, blocks=result, attrs=attrs))
+    return float(np.linalg.norm(result.hamiltonian))
+
+
+def single_atom(atoms: Atoms, atom: int, axis: str) -> np.ndarray:
+    """Pattern (N, 3): one atom by 1 Å along x, y or z."""
+    import numpy as np
+
+    if not 0 <= atom < len(atoms):
+        raise InputError("atom", f"{atom} of {len(atoms)}", f"count from 0 to {len(atoms) - 1}")
+    pattern = np.zeros((len(atoms), 3))
+    pattern[atom, "xyz".index(axis)] = 1.0
+    return pattern
+
+
+def _read_pattern(path: str | os.PathLike[str], atoms: Atoms) -> np.ndarray:
+    """Displacements (N, 3) of a file."""
+    import numpy as np
+
+    from mlepi_core.structures import read_structure
+
+    if os.fspath(path).endswith(".npy"):
+        try:
+            values = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise InputError(path, f"cannot be read ({error})", "write it with numpy.save") from None
+    else:
+        frame = read_structure(path)
+        if "displacements" not in frame.arrays:
+            raise InputError(path, "has no array 'displacements'", "add a column displacements:R:3 in Å")
+        values = frame.arrays["displacements"]
+    if values.shape != (len(atoms), 3) or not np.issubdtype(values.dtype, np.number):
+        raise InputError(
+            path, f"has shape {values.shape}", f"give three displacements for each of {len(atoms)} atoms"
+        )
+    return values.astype(np.float64)
 
 
 def _row(quantity: str, step: float, source: str, value: float, unit: str) -> dict[str, Any]:
@@ -115,7 +209,7 @@ def _reference_rows(model: HamiltonianModel, store: str | os.PathLike[str]) -> l
         entries = [source.read(name) for name in source.select()]
     rows = []
     for plus, minus in opposite_pairs(entries):
-        step = float(np.abs(plus.atoms.positions - minus.atoms.positions).max()) / 2
+        step = float(np.linalg.norm(plus.atoms.positions - minus.atoms.positions)) / 2
         matrices = [entry.blocks for entry in (plus, minus)]
         common = _common_blocks(*matrices)
         dft = _difference(*matrices, common) / (2 * step)

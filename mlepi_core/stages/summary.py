@@ -12,36 +12,42 @@ SHOWN = ("energy_mae", "force_mae", "hamiltonian_mae")
 
 
 def summary(folder: str | os.PathLike[str]) -> str:
-    """Text of velocities and test errors of a run, and where its report is.
+    """Text of velocities and test errors of a run, and where its report is; of networks alone the errors.
 
     Parameters
     ----------
     folder
-        Results folder of a finished run.
+        Results folder of a finished run, or of one that ends with the networks.
 
     Raises
     ------
     InputError
-        If the run is not finished.
+        If there is no table of errors.
     """
     folder = Path(folder)
-    velocity = _rows(folder / "tables" / "velocity.csv")
     errors = [row for row in _rows(folder / "tables" / "errors.csv") if row["split"] == "test"]
     errors = [row for row in errors if row["quantity"] in SHOWN]
-    lines = ["", "Fermi velocity (first window of each estimator)"]
-    lines.append(f"{'estimator':<10} {'T (K)':>6} {'v (10^6 m/s)':>16} {'static':>8} {'ratio':>16}")
-    seen = set()
-    for row in velocity:
-        key = (row["estimator"], row["temperature_K"])
-        if key not in seen:
-            seen.add(key)
-            lines.append(_velocity_line(row))
+    with_velocity = (folder / "tables" / "velocity.csv").is_file()
+    lines = _velocity_lines(_rows(folder / "tables" / "velocity.csv")) if with_velocity else []
     lines += ["", "Errors on the test split"]
     lines += [
         f"{row['model']:<12} {row['quantity']:<28} {_short(row['value']):>10} {row['unit']}" for row in errors
     ]
-    lines += ["", f"Report: {folder / 'report.html'}"]
-    return "\n".join(lines)
+    if with_velocity:
+        return "\n".join([*lines, "", f"Report: {folder / 'report.html'}"])
+    return "\n".join([*lines, "", f"Networks alone, no velocity.csv. Figures: {folder / 'figures'}"])
+
+
+def _velocity_lines(rows: list[dict[str, str]]) -> list[str]:
+    lines = ["", "Fermi velocity (first window of each estimator)"]
+    lines.append(f"{'estimator':<10} {'T (K)':>6} {'v (10^6 m/s)':>16} {'static':>8} {'ratio':>16}")
+    seen = set()
+    for row in rows:
+        key = (row["estimator"], row["temperature_K"])
+        if key not in seen:
+            seen.add(key)
+            lines.append(_velocity_line(row))
+    return lines
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from mlepi_core.artefacts import write_json
 from mlepi_core.config.figures import FiguresSection
+from mlepi_core.inference.calibration import calibration_rows
 from mlepi_core.stages.figures import figure
 
 TEMPERATURES = (0.0, 100.0, 200.0, 300.0)
@@ -19,6 +20,7 @@ FIGURE_TABLES = {
     "learning_curves": {"phonon": "history_phonon", "electron": "history_electron"},
     "parity_phonon": {"parity": "phonon_parity", "errors": "errors"},
     "parity_electron": {"parity": "electron_parity", "errors": "errors"},
+    "calibration": {"points": "calibration_points", "calibration": "calibration"},
     "phonon_bands": {"bands": "phonon_bands", "errors": "phonon_errors"},
     "displacements": {"displacements": "displacements"},
     "bands": {"bands": "bands", "errors": "band_errors"},
@@ -42,6 +44,7 @@ def write_tables(folder: Path) -> dict[str, Path]:
         "phonon_parity": _phonon_parity(generator),
         "electron_parity": _electron_parity(generator),
         "errors": _errors(),
+        **_calibration(generator),
         "phonon_bands": _phonon_bands(),
         "phonon_errors": _phonon_errors(),
         "displacements": _displacements(),
@@ -63,6 +66,7 @@ def write_tables(folder: Path) -> dict[str, Path]:
             ],
         ),
         "derivative": _derivative(),
+        "frozen_phonon": _frozen_phonon(),
         "static_velocity": _static_velocity(),
         "velocity": _velocity(generator),
         "convergence": _convergence(generator),
@@ -123,7 +127,7 @@ def _history(
     }
     for row, (name, (first, last)) in enumerate(metrics.items(), start=1):
         columns[name] = (last + (first - last) * fall) * noise[row]
-    return pd.DataFrame(columns | {"wall_s": 0.4 * step})
+    return pd.DataFrame({"member": 1} | columns | {"wall_s": 0.4 * step})
 
 
 def _phonon_parity(generator: np.random.Generator) -> pd.DataFrame:
@@ -149,6 +153,26 @@ def _electron_parity(generator: np.random.Generator) -> pd.DataFrame:
             rows += [(kind, split, name, *values) for values in zip(label, predicted, baseline, strict=True)]
     columns = ["kind", "split", "structure", "label_eV", "predicted_eV", "baseline_eV"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _calibration(generator: np.random.Generator) -> dict[str, pd.DataFrame]:
+    """Points with errors of about twice the spread, and their table."""
+    quantities = [("phonon", "force", "meV/Å", 20.0), ("phonon", "force_component", "meV/Å", 12.0)]
+    quantities += [
+        ("electron", f"hamiltonian_{name}", "meV", size)
+        for name, size in (("onsite", 8.0), ("intra", 3.0), ("inter", 0.6))
+    ]
+    points, rows = [], []
+    for model, quantity, unit, size in quantities:
+        splits = {}
+        for name, split in (("bg4x4_0004", "validation"), *STRUCTURES):
+            spread = size * generator.lognormal(0, 0.8, 200)
+            error = 2 * spread * np.abs(generator.standard_normal(200))
+            common = {"model": model, "quantity": quantity, "split": split, "structure": name, "unit": unit}
+            points.append(pd.DataFrame({"spread": spread, "error": error}).assign(**common))
+            splits[split] = (spread, error)
+        rows += calibration_rows(model, quantity, unit, splits)
+    return {"calibration_points": pd.concat(points), "calibration": pd.DataFrame(rows)}
 
 
 def _errors() -> pd.DataFrame:
@@ -251,6 +275,7 @@ def _displacements() -> pd.DataFrame:
 
 def _derivative() -> pd.DataFrame:
     rows = [
+        ("dH_norm", 0.0, "predicted", 21.3, "eV/Å"),
         ("dH_norm", 0.001, "predicted", 21.31, "eV/Å"),
         ("dH_norm", 0.01, "predicted", 21.35, "eV/Å"),
         ("dH_disagreement", 0.01, "predicted", 0.0031, "1"),
@@ -259,6 +284,17 @@ def _derivative() -> pd.DataFrame:
         ("dH_error disp_0", 0.02, "predicted", 0.041, "1"),
     ]
     return pd.DataFrame(rows, columns=["quantity", "step_A", "source", "value", "unit"])
+
+
+def _frozen_phonon() -> pd.DataFrame:
+    rows = [
+        ("bilayer", "layer", "E2g_x", 27.32, 27.08, 27.08 / 27.32 - 1, 46.65, 45.84, 45.6),
+        ("bilayer", "layer", "A1'", 28.05, 27.77, 27.77 / 28.05 - 1, 98.32, 96.41, 92.1),
+        ("monolayer", "layer", "E2g_x", None, 27.89, None, None, 48.6, 45.6),
+    ]
+    columns = ["structure", "states", "pattern", "splitting_true_eV_per_A", "splitting_predicted_eV_per_A"]
+    columns += ["relative_difference", "coupling_true_eV2_per_A2", "coupling_predicted_eV2_per_A2"]
+    return pd.DataFrame(rows, columns=[*columns, "coupling_published_eV2_per_A2"])
 
 
 def _static_velocity() -> pd.DataFrame:

@@ -175,3 +175,12 @@ def test_every_figure_has_its_tables_here() -> None:
     assert {name: set(tables) for name, tables in FIGURE_TABLES.items()} == {
         name: set(kind.inputs) for name, kind in FIGURES.items()
     }
+
+
+@pytest.mark.parametrize("network", ["phonon", "electron"])
+def test_learning_curves_of_one_network(tables: dict[str, Path], tmp_path: Path, network: str) -> None:
+    inputs = {network: figure_inputs(tables, "learning_curves")[network]}
+    data = draw("learning_curves", inputs, tmp_path / "one", FiguresSection(dpi=50))
+    assert set(data["network"]) == {network}
+    with pytest.raises(InputError, match="no table 'phonon' is given"):
+        draw("learning_curves", {}, tmp_path / "none", FiguresSection())

@@ -64,7 +64,9 @@ def test_self_contained_and_well_formed(page: str) -> None:
 
 
 def test_all_figures_and_tables(page: str) -> None:
-    assert page.count("data:image/svg+xml;base64,") == len(FIGURES) == len(CAPTIONS)
+    assert set(FIGURES) == set(CAPTIONS)
+    assert page.count("data:image/svg+xml;base64,") == len(FIGURES) - 1  # no calibration of a single model
+    assert "one model each, no committee" in page
     for words in (
         "two-centre baseline",
         "mean energy, no force",
@@ -101,6 +103,12 @@ def test_static_velocities_and_a_missing_one(page: str) -> None:
     found = [re.findall(r"<td[^>]*>(.*?)</td>", line) for line in page.splitlines() if "_prim<" in line]
     assert ["bg_ab_prim", "2", "manifold", "0.03–0.10", "0.8616", "0.8702", "1.00"] in found
     assert ["graphene_prim", "1", "operator", "–", "0.8643", "–", "–"] in found
+
+
+def test_frozen_phonons_and_a_missing_true_value(page: str) -> None:
+    found = [re.findall(r"<td[^>]*>(.*?)</td>", line) for line in page.splitlines() if "layer<" in line]
+    assert ["bilayer", "layer", "A1′", "28.05", "27.77", "−1.00", "98.3", "96.4", "92.1"] in found
+    assert ["monolayer", "layer", "E2g, along a1", "–", "27.89", "–", "–", "48.6", "45.6"] in found
 
 
 def test_run_without_static_references_has_no_such_section(run_folder: Path, tmp_path: Path) -> None:
@@ -167,4 +175,12 @@ def test_huge_svg_is_replaced_by_png(
     monkeypatch.setattr("mlepi_core.analysis.results.LARGEST_SVG_BYTES", 10)
     report(run_folder, tmp_path / "report.html", SETTINGS)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == len(FIGURES)
+    assert page.count("data:image/png;base64,") == len(FIGURES) - 1
+
+
+def test_committee_shows_its_calibration(run_folder: Path, tmp_path: Path) -> None:
+    report(run_folder, tmp_path / "report.html", SETTINGS.model_copy(update={"committee": 3}))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/svg+xml;base64,") == len(FIGURES)
+    assert "Calibration of the committees" in page
+    assert "committees of 3 models each" in page

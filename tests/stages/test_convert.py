@@ -50,6 +50,27 @@ def test_scfout_to_store_keeps_float64(tmp_path):
     assert entry.atoms.arrays["layer"].tolist() == [0, 0]
 
 
+@pytest.mark.parametrize(
+    ("stem", "spin", "stored"), [("o2_spin", "collinear", "float32"), ("mos2_soc_prim", "soc", "complex64")]
+)
+def test_spin_is_kept(tmp_path, stem, spin, stored):
+    expected, _ = read_openmx(RAW / f"{stem}.scfout.xz")
+    for dtype, tolerance in (("float64", 0), ("float32", 1e-5)):
+        convert(RAW / f"{stem}.scfout.xz", tmp_path / "s.h5", dtype=dtype)
+        with LabelStore(tmp_path / "s.h5") as store:
+            assert store.spin == spin
+            entry = store.read(stem)
+        found = entry.blocks.hamiltonian
+        np.testing.assert_allclose(found, expected.blocks.hamiltonian, rtol=0, atol=tolerance)
+        assert (entry.energy, entry.converged) == (expected.energy, True)
+        assert np.array_equal(entry.forces, expected.forces)
+    with h5py.File(tmp_path / "s.h5") as handle:
+        assert handle[f"{stem}/hamiltonian"].dtype == stored
+    convert(tmp_path / "s.h5", tmp_path / "again.h5")
+    with LabelStore(tmp_path / "again.h5") as store:
+        np.testing.assert_array_equal(store.read(stem).blocks.hamiltonian, found)
+
+
 def test_several_sources_and_splits_give_one_store(tmp_path):
     sources = [RAW / "bg_ab_prim.scfout.xz", RAW / "bn_bilayer_prim.scfout.xz"]
     convert(sources, tmp_path / "both.h5", split="train", dtype="float32")
@@ -95,7 +116,7 @@ def test_truncated_source_writes_nothing(tmp_path):
 def test_old_file_survives_a_failure(tmp_path):
     convert(RAW / "graphene_prim.scfout.xz", tmp_path / "g.h5")
     before = (tmp_path / "g.h5").read_bytes()
-    with pytest.raises(InputError, match="not supported yet"):
+    with pytest.raises(InputError, match="entry o2_spin has spin 'collinear', the store 'none'"):
         convert([RAW / "graphene_prim.scfout.xz", RAW / "o2_spin.scfout.xz"], tmp_path / "g.h5")
     assert (tmp_path / "g.h5").read_bytes() == before
 

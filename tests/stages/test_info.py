@@ -19,6 +19,8 @@ BUNDLE = RESOURCES / "bilayer-graphene"
     "path",
     [
         RAW / "bg_ab_prim.scfout.xz",
+        RAW / "mos2_soc_prim.scfout.xz",
+        RAW / "o2_spin.scfout.xz",
         RAW / "bg_ab_prim.out.xz",
         RAW / "bg_ab_prim.Band.xz",
         BUNDLE / "slips.h5",
@@ -39,8 +41,18 @@ def test_scfout_gives_labels_as_read():
     assert content["converged"] is True
 
 
+@pytest.mark.parametrize(
+    ("stem", "spin"), [("bg_ab_prim", "none"), ("o2_spin", "collinear"), ("mos2_soc_prim", "soc")]
+)
+def test_spin_is_told(stem, spin):
+    content = info(RAW / f"{stem}.scfout.xz")
+    assert content["spin"] == spin
+    assert f"spin: {spin}" in format_info(content).splitlines()
+
+
 def test_store():
     content = info(BUNDLE / "twisted-21.79.h5")
+    assert content["spin"] == "none"
     assert content["splits"] == {"reference": 1}
     assert content["basis"] == {"C": [0, 0, 1, 1]}
     [entry] = content["entries"]

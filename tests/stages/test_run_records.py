@@ -108,3 +108,15 @@ def test_summary_is_short(tmp_path: Path) -> None:
 def test_summary_of_an_unfinished_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="to its end"):
         summary(tmp_path)
+
+
+def test_summary_of_networks_alone_has_the_errors(tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables/errors.csv").write_text(
+        "model,split,quantity,unit,value,n_structures\nelectron,test,hamiltonian_mae,meV,0.8268,2\n",
+        encoding="utf-8",
+    )
+    lines = summary(tmp_path).splitlines()
+    assert lines[2].split() == ["electron", "hamiltonian_mae", "0.8268", "meV"]
+    assert lines[-1].endswith("figures")
+    assert not any("Fermi velocity" in line for line in lines)

@@ -11,12 +11,9 @@ from ase import Atoms
 
 from mlepi_core.artefacts import InputError
 from mlepi_core.config.observables import VelocitySection
-from mlepi_core.config.training import ElectronTraining
 from mlepi_core.formats.blocks import BlockMatrix
 from mlepi_core.formats.store import LabelStore, StoreWriter
-from mlepi_core.stages.overlap import overlap
 from mlepi_core.stages.static import STATIC_COLUMNS, read_reference, static_velocity
-from mlepi_core.stages.train import train
 
 RESOURCES = Path(__file__).parents[2] / "resources"
 RIGID = RESOURCES / "bilayer-graphene/rigid.h5"
@@ -44,32 +41,6 @@ def scaled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlepi_core.nn.hamiltonian.load_hamiltonian_model", lambda *_, **__: model)
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network that was trained for a moment on rigid four-atom cells."""
-    folder = tmp_path_factory.mktemp("model")
-    with LabelStore(RIGID) as source, StoreWriter(folder / "rigid.h5", source.basis) as writer:
-        for number, name in enumerate(source.names[::6]):
-            entry = source.read(name)
-            entry.split = "train" if number % 2 else "validation"
-            writer.add(entry)
-    overlap(RIGID, folder / "tables.h5", smoothing=1e-16)
-    section = ElectronTraining(
-        channels=[8, 6, 4],
-        edge_channels=[6, 4],
-        head_channels=[8, 6, 4],
-        head_unnatural=[0, 4],
-        radial_hidden=[8],
-        n_radial=8,
-        steps=5,
-        warmup_steps=1,
-        validation_every=5,
-    )
-    out, tables = folder / "electron.pt", folder / "tables.h5"
-    train("electron", section, [folder / "rigid.h5"], out, tables=tables, device="cpu")
-    return out
-
-
 def rows_of(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as handle:
         return list(csv.DictReader(handle))
@@ -88,10 +59,10 @@ def one_entry(source: Path, path: Path, **changes: object) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore:.*predicted H. no value")  # so short a training has no Dirac cone
-def test_true_values_beside_those_of_a_network(model: Path, tmp_path: Path) -> None:
+def test_true_values_beside_those_of_a_network(quick_model: Path, tmp_path: Path) -> None:
     """PBE with this basis: 0.863 to 0.864e6 m/s for graphene, 0.855 to 0.866e6 m/s for AB."""
     out = tmp_path / "static_velocity.csv"
-    static_velocity(model, [BILAYER, MONOLAYER], out, SECTION, device="cpu")
+    static_velocity(quick_model, [BILAYER, MONOLAYER], out, SECTION, device="cpu")
     table = rows_of(out)
     assert tuple(table[0]) == STATIC_COLUMNS
     cases = [(row["structure"], row["layers"], row["estimator"], row["window_hi_per_A"]) for row in table]
@@ -143,8 +114,8 @@ def test_other_stackings_lack_only_the_bilayer_estimator(tmp_path: Path) -> None
     assert without == {"bilayer"}
 
 
-def test_without_references_the_table_has_a_header_only(model: Path, tmp_path: Path) -> None:
-    assert static_velocity(model, [], tmp_path / "t.csv", SECTION, device="cpu") == []
+def test_without_references_the_table_has_a_header_only(quick_model: Path, tmp_path: Path) -> None:
+    assert static_velocity(quick_model, [], tmp_path / "t.csv", SECTION, device="cpu") == []
     assert (tmp_path / "t.csv").read_text() == ",".join(STATIC_COLUMNS) + "\n"
 
 
@@ -153,10 +124,10 @@ def test_raw_file_without_its_out_file(tmp_path: Path) -> None:
     assert read_reference(path).atoms.arrays["layer"].tolist() == [0, 0]
 
 
-def test_other_species_are_refused_by_file(model: Path, tmp_path: Path) -> None:
+def test_other_species_are_refused_by_file(quick_model: Path, tmp_path: Path) -> None:
     path = MONOLAYER.with_name("bn_bilayer_prim.scfout.xz")
     with pytest.raises(InputError, match=r"bn_bilayer_prim\.scfout\.xz: .*which the model does not know"):
-        static_velocity(model, [path], tmp_path / "t.csv", SECTION, device="cpu")
+        static_velocity(quick_model, [path], tmp_path / "t.csv", SECTION, device="cpu")
     assert not (tmp_path / "t.csv").exists()
 
 
