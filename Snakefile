@@ -43,16 +43,21 @@ wildcard_constraints:
     label=r".+",
     T=r"[0-9.e+]+",
     block=r"[0-9]+",
+    member=r"[0-9]+",
+    kind="phonon|electron",
 
 
 localrules:
     all,
+    networks,
     tables,
     figures,
     report,
     verify_labels,
     build_structure,
+    join_models,
     gather_errors,
+    gather_calibration,
     gather_timing,
     write_report,
     write_manifest,
@@ -72,11 +77,12 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
-        "<results>/report.html",
-        "<results>/manifest.json",
-        table_files,
-        figure_files,
-        kept_hamiltonians,
+        network_files if SETTINGS.networks_only else run_files,
+
+
+rule networks:
+    input:
+        network_files,
 
 
 rule tables:

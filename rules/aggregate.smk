@@ -107,6 +107,34 @@ rule derive_hamiltonian:
         "../workflow_scripts/derive_hamiltonian.py"
 
 
+rule freeze_phonons:
+    """Splitting of the Dirac cone by frozen phonons from true and from predicted Hamiltonians."""
+    input:
+        model="<results>/models/electron.pt",
+        structure="<results>/structure/initial.extxyz",
+        reference=ancient(DERIVATIVE_REFERENCES),
+        verified=verified(DERIVATIVE_REFERENCES),
+    output:
+        ensure("<results>/tables/frozen_phonon.csv", non_empty=True),
+    log:
+        "<logs>/freeze_phonons.log",
+    benchmark:
+        "<benchmarks>/freeze_phonons.jsonl"
+    conda:
+        "../envs/networks.yaml"
+    threads: 1
+    resources:
+        gpu=1,
+        mem_mb=4000,
+        runtime=30,
+    params:
+        cfg=cfg("derivative.reference", "device"),
+        code=code("frozen_phonon", without=PHONON_CODE),
+        sums=sums(DERIVATIVE_REFERENCES),
+    script:
+        "../workflow_scripts/freeze_phonons.py"
+
+
 rule compare_static_velocity:
     """Velocity of static cells from true and from predicted Hamiltonians."""
     input:
@@ -141,6 +169,7 @@ rule gather_timing:
         "<results>/tables/velocity.csv",
         "<results>/tables/bands.csv",
         "<results>/tables/derivative.csv",
+        "<results>/tables/frozen_phonon.csv",
         "<results>/tables/static_velocity.csv",
         "<results>/tables/phonon_errors.csv",
     output:

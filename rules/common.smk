@@ -25,18 +25,22 @@ STRUCTURE_FILES = given(SETTINGS.structure.file)
 DATA_FILES = sorted(
     {*TRAINING_STORES, *REFERENCE_STORES, *PHONON_REFERENCES, *DERIVATIVE_REFERENCES, *STATIC_REFERENCES}
 )
+NETWORKS = sorted(SETTINGS.training.networks, reverse=True)
+MEMBERS = range(1, SETTINGS.committee + 1)
 ALL_SECTIONS = sorted(type(SETTINGS).model_fields)
 ELECTRON_CODE, PHONON_CODE = "*.electron*", "*.phonon*"
 
 # Tables for readers.
 TABLES = [
     "errors",
+    "gauge",
     "phonon_bands",
     "phonon_errors",
     "displacements",
     "bands",
     "band_errors",
     "derivative",
+    "frozen_phonon",
     "static_velocity",
     "velocity",
     "convergence",
@@ -47,10 +51,7 @@ TABLES = [
 # Figures: the tables that each one reads, the configuration that it uses, its place in Snakemake's own report.
 FIGURES = {
     "learning_curves": {
-        "input": {
-            "phonon": "<results>/tables/history_phonon.csv",
-            "electron": "<results>/tables/history_electron.csv",
-        },
+        "input": {kind: f"<results>/tables/history_{kind}.csv" for kind in NETWORKS},
         "category": "Networks",
     },
     "parity_phonon": {
@@ -99,6 +100,24 @@ FIGURES = {
     },
 }
 
+# A single model has no spread to calibrate.
+CALIBRATION = ["calibration"] if SETTINGS.committee > 1 else []
+TABLES += CALIBRATION
+FIGURES |= {
+    name: {
+        "input": {
+            "points": "<results>/evaluation/calibration.csv",
+            "calibration": "<results>/tables/calibration.csv",
+        },
+        "category": "Networks",
+    }
+    for name in CALIBRATION
+}
+
+# Of these a run that ends with the networks makes those of the networks that it trains.
+NETWORK_TABLES = {"phonon": [], "electron": ["gauge", "bands", "band_errors"]}
+NETWORK_FIGURES = {"phonon": ["parity_phonon"], "electron": ["parity_electron", "bands"]}
+
 
 def cfg(*keys):
     """The named parts of the configuration as canonical text: a change of them reruns the rule."""
@@ -138,6 +157,11 @@ def verified(paths):
     relies on the times of its inputs.
     """
     return [f"<results>/labels/verified/{label_key(path)}.json" for path in sorted(set(paths))]
+
+
+def members(pattern):
+    """Files of all members of a network's committee, member 1 first."""
+    return [pattern.replace("{member}", str(member)) for member in MEMBERS]
 
 
 def per_temperature(pattern):
@@ -181,3 +205,29 @@ def table_files(wildcards):
 def figure_files(wildcards):
     """All figures in both formats with their numbers."""
     return expand("<results>/figures/{name}.{kind}", name=FIGURES, kind=["png", "svg", "csv"])
+
+
+def network_files(wildcards):
+    """Models, tables and figures of the networks alone."""
+    tables = ["errors", *CALIBRATION, *(name for kind in NETWORKS for name in NETWORK_TABLES[kind])]
+    figures = [
+        "learning_curves",
+        *CALIBRATION,
+        *(name for kind in NETWORKS for name in NETWORK_FIGURES[kind]),
+    ]
+    return [
+        *expand("<results>/models/{kind}.pt", kind=NETWORKS),
+        *expand("<results>/tables/{name}.csv", name=tables),
+        *expand("<results>/figures/{name}.{kind}", name=figures, kind=["png", "svg", "csv"]),
+    ]
+
+
+def run_files(wildcards):
+    """Everything that a complete run makes."""
+    return [
+        "<results>/report.html",
+        "<results>/manifest.json",
+        *table_files(wildcards),
+        *figure_files(wildcards),
+        *kept_hamiltonians(wildcards),
+    ]

@@ -60,5 +60,7 @@ def job(snakemake: Any) -> Iterator[Run]:
 
 
 def _name(snakemake: Any) -> str:
-    values = ",".join(str(value) for value in snakemake.wildcards)
+    """Rule and wildcards; the first member of a committee goes by its rule alone, as a single model does."""
+    named = {key: str(value) for key, value in snakemake.wildcards.items()}
+    values = ",".join(value for key, value in named.items() if (key, value) != ("member", "1"))
     return f"{snakemake.rule} {values}" if values else str(snakemake.rule)

@@ -10,6 +10,7 @@ with job(snakemake) as run:
         snakemake.input.stores,
         snakemake.output.errors,
         snakemake.output.parity,
+        snakemake.output.get("gauge"),
         device=run.cfg["device"],
         progress=run.progress,
     )

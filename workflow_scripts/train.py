@@ -1,4 +1,4 @@
-"""Train one of the two networks."""
+"""Train one member of one of the two networks."""
 
 from _job import job
 
@@ -16,4 +16,5 @@ with job(snakemake) as run:
         progress=run.progress,
         history_csv=snakemake.output.history,
         tables=snakemake.input.get("tables"),
+        member=int(snakemake.wildcards.member),
     )

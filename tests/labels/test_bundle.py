@@ -14,7 +14,10 @@ RESOURCES = Path(__file__).resolve().parents[2] / "resources"
 BUNDLE = RESOURCES / "bilayer-graphene"
 
 
-@pytest.mark.parametrize(("name", "limit_mb"), [("bilayer-graphene", 34), ("openmx-raw", 12)])
+@pytest.mark.parametrize(
+    ("name", "limit_mb"),
+    [("bilayer-graphene", 34), ("openmx-raw", 12), ("boron-nitride", 8.5), ("molybdenum-disulfide", 7.5)],
+)
 def test_checksums_and_size(name, limit_mb):
     folder = RESOURCES / name
     sums = read_sums(folder)
@@ -68,3 +71,26 @@ def test_phonopy_reads_the_reference():
 
     phonon = phonopy.load(BUNDLE / "phonopy_params.yaml.xz", log_level=0)
     assert phonon.force_constants.shape == (4, 64, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "spin", "splits"),
+    [
+        ("boron-nitride/bilayers-3x3", "none", {"train": 3, "validation": 1, "test": 2}),
+        ("molybdenum-disulfide/monolayers-2x2", "soc", {"train": 5, "validation": 1, "test": 2}),
+    ],
+)
+def test_other_materials_are_rounded_and_complete(name: str, spin: str, splits: dict[str, int]) -> None:
+    path = RESOURCES / f"{name}.h5"
+    assert Dataset(path).counts() == splits
+    assert not Dataset(path).unconverged()
+    with LabelStore(path) as store:
+        assert store.spin == spin
+        entry = store.read(store.names[0])
+    blocks = entry.blocks
+    assert entry.n_electrons is not None
+    assert entry.fermi_level is not None
+    assert np.abs(entry.forces).max() > 1
+    for values, step in ((blocks.hamiltonian.real, 2.0**-18), (blocks.overlap, 2.0**-23)):
+        assert np.array_equal(values, np.round(values / step) * step)
+    assert blocks.time_odd_rms() < 1e-8

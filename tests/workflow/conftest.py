@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.tree import LABELS, PARTS, RAW, Tree, write_sums
+from tests.workflow.tree import BUNDLES, PARTS, Tree, write_sums
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +26,7 @@ def fresh_tree(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Tree:
         else:
             shutil.copy2(source, path / part)
     (path / "slurm").symlink_to("profiles/slurm")
-    for folder in (LABELS, RAW):
+    for folder in BUNDLES:
         (path / folder).mkdir(parents=True)
         for file in (root / folder).iterdir():
             (path / folder / file.name).write_text(f"stand-in for {file.name}\n", encoding="utf-8")
@@ -40,13 +40,7 @@ def finished_tree(fresh_tree: Tree, tmp_path_factory: pytest.TempPathFactory) ->
     path = tmp_path_factory.mktemp("finished") / "mlepi"
     shutil.copytree(fresh_tree.path, path, symlinks=True)
     tree = Tree(path)
-    summary = tree.snakemake("--summary").stdout
-    outputs = [line.split("\t")[0] for line in summary.splitlines() if line.startswith("results/")]
-    assert len(outputs) > 50, summary
-    for name in outputs:
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        (path / name).write_text(f"{name}\n", encoding="utf-8")
-    tree.snakemake("--profile", "profiles/local", "--touch", "--forceall")
+    tree.finish()
     return tree
 
 

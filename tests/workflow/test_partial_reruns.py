@@ -20,10 +20,14 @@ HAMILTONIANS = {"predict_block", "measure_samples", "gather_temperature"} | VELO
 STATIC = {"build_static", "predict_static", "measure_static"}
 PHONONS = {"compute_phonons", "tabulate_phonons", "draw_phonon_bands"}
 BANDS = {"compare_bands", "draw_bands"}
+JOIN = {"join_models", "draw_learning_curves"}
+CALIBRATION = {"calibrate_phonon", "calibrate_electron", "gather_calibration", "draw_calibration"}
 ERRORS = {"gather_errors", "draw_parity_phonon", "draw_parity_electron"}
 AFTER_PHONON_NET = {"evaluate_phonon"} | ERRORS | PHONONS | STATIC | SAMPLES | HAMILTONIANS | TIMING | END
+DERIVATIVES = {"derive_hamiltonian", "freeze_phonons"}
 AFTER_ELECTRON_NET = (
-    {"evaluate_electron", "predict_static", "measure_static", "derive_hamiltonian", "compare_static_velocity"}
+    {"evaluate_electron", "predict_static", "measure_static", "compare_static_velocity"}
+    | DERIVATIVES
     | ERRORS
     | BANDS
     | HAMILTONIANS
@@ -111,13 +115,41 @@ def test_setting_of_all_figures(tree: Tree) -> None:
 @pytest.mark.slow
 def test_electron_training(tree: Tree) -> None:
     tree.configure(training={"electron": {"seed": 7}})
-    assert set(tree.planned()) == {"train_electron", "draw_learning_curves"} | AFTER_ELECTRON_NET
+    planned = tree.planned()
+    assert set(planned) == {"train_electron"} | JOIN | AFTER_ELECTRON_NET
+    assert planned["join_models"] == 1
 
 
 @pytest.mark.slow
 def test_phonon_training(tree: Tree) -> None:
     tree.configure(training={"phonon": {"seed": 7}})
-    assert set(tree.planned()) == {"train_phonon", "draw_learning_curves"} | AFTER_PHONON_NET
+    planned = tree.planned()
+    assert set(planned) == {"train_phonon"} | JOIN | AFTER_PHONON_NET
+    assert planned["join_models"] == 1
+
+
+@pytest.mark.slow
+def test_committee_trains_only_what_is_new(tree: Tree) -> None:
+    """Members of a smaller committee are kept; those of a larger one stay on disk and are left out."""
+    after = JOIN | AFTER_PHONON_NET | AFTER_ELECTRON_NET
+    tree.configure(committee=2)
+    planned = tree.planned()
+    assert set(planned) == {"train_phonon", "train_electron"} | CALIBRATION | after
+    assert [planned[name] for name in ("train_phonon", "train_electron", "join_models")] == [1, 1, 2]
+    tree.finish()
+    assert tree.planned() == {}
+    tree.configure(sampling={"pairs": 24}, figures={"dpi": 99})
+    assert not set(tree.planned()) & ({"train_phonon", "train_electron", "join_models"} | CALIBRATION) - {
+        "draw_calibration"
+    }
+    tree.configure(sampling={"pairs": 32}, figures={"dpi": 150}, committee=3)
+    planned = tree.planned()
+    assert set(planned) == {"train_phonon", "train_electron"} | CALIBRATION | after
+    assert planned["train_phonon"] == planned["train_electron"] == 1
+    text = tree.snakemake("--profile", "profiles/local", "-n").stdout
+    assert "models/members/electron_3.pt" in text
+    tree.configure(committee=1)
+    assert set(tree.planned()) == after
 
 
 @pytest.mark.slow
@@ -130,6 +162,18 @@ def test_velocity_setting(tree: Tree) -> None:
 def test_check_left_out_measures_nothing_again(tree: Tree) -> None:
     tree.configure(checks={"references": [f"{RAW}/bg_ab_prim.scfout.xz"]})
     assert set(tree.planned()) == {"compare_static_velocity"} | TIMING | END
+
+
+@pytest.mark.slow
+def test_steps_of_the_derivative(tree: Tree) -> None:
+    tree.configure(derivative={"steps": [2e-3]})
+    assert set(tree.planned()) == {"derive_hamiltonian"} | TIMING | END
+
+
+@pytest.mark.slow
+def test_replaced_displaced_cells(tree: Tree) -> None:
+    tree.replace_label("phonon-displacements-4x4.h5")
+    assert set(tree.planned()) == {"verify_labels"} | DERIVATIVES | TIMING | END
 
 
 @pytest.mark.slow

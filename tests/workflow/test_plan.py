@@ -21,6 +21,28 @@ def test_every_configuration_plans_and_says_its_cost(fresh_tree: Tree, name: str
     assert re.search(r"Rough cost of a full run: .* GPU; .*disk \d+ [MG]B", text)
 
 
+@pytest.mark.parametrize(("name", "networks"), [("bn", {"phonon", "electron"}), ("mos2-soc", {"electron"})])
+def test_configurations_of_networks_alone(fresh_tree: Tree, name: str, networks: set[str]) -> None:
+    """Without a target the networks with their errors and figures, and nothing that needs phonons."""
+    text = fresh_tree.snakemake("-n", "--cores", "2", "--configfile", f"config/{name}.yaml").stdout
+    rules = set(RULE_LINE.findall(text))
+    each = {f"{rule}_{kind}" for kind in networks for rule in ("train", "evaluate", "draw_parity")}
+    assert each | {"gather_errors", "compare_bands", "draw_learning_curves", "draw_bands"} <= rules
+    others = {"compute_phonons", "sample_block", "build_structure", "write_report"}
+    others |= {f"train_{kind}" for kind in {"phonon", "electron"} - networks}
+    assert not others & rules
+    assert f"results/{name}/tables/gauge.csv" in text
+    assert re.search(r"Rough cost of a full run: .* GPU; disk \d+ MB", text)
+
+
+def test_target_networks_of_any_configuration(fresh_tree: Tree) -> None:
+    """The target stands before --configfile, which takes any number of files."""
+    text = fresh_tree.snakemake("-n", "--cores", "2", "networks", "--configfile", "config/test.yaml").stdout
+    rules = set(RULE_LINE.findall(text))
+    assert {"networks", "train_phonon", "train_electron", "compare_bands"} <= rules
+    assert not {"compute_phonons", "sample_block", "build_structure"} & rules
+
+
 @pytest.mark.slow
 def test_a_given_configuration_stands_alone(fresh_tree: Tree) -> None:
     text = fresh_tree.snakemake("-n", "--cores", "2", "--configfile", "config/test.yaml").stdout

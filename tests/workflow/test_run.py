@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.workflow.tree import LABELS, PARTS, RAW, Tree
+from tests.workflow.tree import LABELS, PARTS, RAW, RULE_LINE, Tree
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 ARGUMENTS = ("--profile", "profiles/local", "--configfile", "config/test.yaml")
@@ -67,6 +67,12 @@ def test_tables_have_the_promised_columns(finished: Tree) -> None:
         "structure,layers,estimator,window_lo_per_A,window_hi_per_A,v_true_m_per_s,v_predicted_m_per_s,"
         "relative_difference"
     )
+    assert list(rows(tables / "frozen_phonon.csv")[0])[:4] == [
+        "structure",
+        "states",
+        "pattern",
+        "splitting_true_eV_per_A",
+    ]
     details = json.loads((tables / "velocity.json").read_text())
     assert details["imaginary_policy"] == "floor"
     assert details["n_touched_modes"] > 0
@@ -112,6 +118,29 @@ def test_snakemakes_own_report(finished: Tree) -> None:
     out = finished.path / RESULTS / "snakemake-report.html"
     finished.snakemake(*ARGUMENTS, "--report", str(out))
     assert out.stat().st_size > 100_000
+
+
+def test_committee_of_two(finished: Tree, tmp_path: Path) -> None:
+    """A second member is trained beside the first one, and the spread of both is calibrated."""
+    path = tmp_path / "mlepi"
+    shutil.copytree(finished.path, path, symlinks=True)
+    with (path / "config/test.yaml").open("a", encoding="utf-8") as handle:
+        handle.write("\ncommittee: 2\n")
+    results = path / RESULTS
+    before = (results / "models/members/electron_1.pt").read_bytes()
+    targets = [str(RESULTS / name) for name in ("tables/errors.csv", "figures/calibration.png")]
+    targets.append(str(RESULTS / "figures/learning_curves.png"))
+    done = Tree(path).snakemake(*targets, *ARGUMENTS)
+    rules = RULE_LINE.findall(done.stdout)
+    assert rules.count("train_electron") == rules.count("train_phonon") == 1
+    assert (results / "models/members/electron_1.pt").read_bytes() == before
+    for kind in ("phonon", "electron"):
+        assert {row["member"] for row in rows(results / f"tables/history_{kind}.csv")} == {"1", "2"}
+    errors = {(row["model"], row["split"], row["quantity"]) for row in rows(results / "tables/errors.csv")}
+    assert {("phonon", "test", "force_spread"), ("electron", "test", "hamiltonian_spread")} <= errors
+    summary = [row for row in rows(results / "tables/calibration.csv") if row["bin"] == "all"]
+    assert {row["split"] for row in summary} == {"validation", "test", "reference"}
+    assert {row["model"] for row in summary} == {"phonon", "electron"}
 
 
 def test_killed_run_goes_on_to_the_same_history(finished: Tree, tmp_path: Path) -> None:

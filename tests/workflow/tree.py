@@ -16,6 +16,7 @@ import yaml
 PARTS = ("Snakefile", "rules", "workflow_scripts", "config", "profiles", "envs", "mlepi_core")
 LABELS = "resources/bilayer-graphene"
 RAW = "resources/openmx-raw"
+BUNDLES = (LABELS, RAW, "resources/boron-nitride", "resources/molybdenum-disulfide")
 RULE_LINE = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):$", re.MULTILINE)
 
 
@@ -52,7 +53,19 @@ class Tree:
         jobs.pop("all", None)
         return jobs
 
-    def configure(self, **sections: dict[str, object]) -> None:
+    def finish(self) -> None:
+        """Write every output that is not there, with its own name, and declare all of them up to date."""
+        summary = self.snakemake("--summary").stdout
+        outputs = [line.split("\t")[0] for line in summary.splitlines() if line.startswith("results/")]
+        assert len(outputs) > 50, summary
+        for name in outputs:
+            path = self.path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                path.write_text(f"{name}\n", encoding="utf-8")
+        self.snakemake("--profile", "profiles/local", "--touch", "--forceall")
+
+    def configure(self, **sections: object) -> None:
         """Change values of config/config.yaml, sections merged key by key."""
         path = self.path / "config/config.yaml"
         config = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -1,0 +1,14 @@
+"""Spread of a committee beside its true errors on held-out labels."""
+
+from _job import job
+
+with job(snakemake) as run:
+    from mlepi_core.stages.calibrate import calibrate
+
+    calibrate(
+        snakemake.input.model,
+        snakemake.input.stores,
+        snakemake.output[0],
+        device=run.cfg["device"],
+        progress=run.progress,
+    )
