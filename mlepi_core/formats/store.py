@@ -116,6 +116,15 @@ class LabelStore:
         """Close the file."""
         self._file.close()
 
+    def refuse_derivatives(self) -> None:
+        """Raise if H and S of this store are derivatives along a displacement, not those of a structure."""
+        if self.attrs.get("quantity") == "derivative":
+            raise InputError(
+                self.path,
+                "holds derivatives of H and S, no Hamiltonians",
+                "give a store of H and S themselves",
+            )
+
     def splits(self) -> dict[str, str | None]:
         """Split of every entry; None where none is given; a misspelt one is an error."""
         splits = {name: self._file[name].attrs.get("split") for name in self.names}

@@ -76,6 +76,7 @@ class Dataset:
         seen: dict[str, Path] = {}
         for path in self.files:
             with LabelStore(path) as store:
+                store.refuse_derivatives()
                 self.basis = merge_bases(self.basis, store.basis, path)
                 if store.basis is not None:
                     self.spin = merge_spins(self.spin, store.spin, path)

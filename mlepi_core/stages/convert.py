@@ -216,6 +216,7 @@ def _basis_and_attrs(found: list[_Source]) -> tuple[Basis | None, dict[str, Any]
             described.append({"engine": "openmx", "xc": scfout.settings.settings()["xc"]})
         elif source.kind == "store":
             with LabelStore(source.path) as store:
+                store.refuse_derivatives()
                 basis = merge_bases(basis, store.basis, source.path)
                 described.append({key: store.attrs[key] for key in _ROOT_ATTRS if key in store.attrs})
         else:

@@ -88,6 +88,7 @@ def evaluate_stores(
     parts = []
     for path in _paths(stores):
         with LabelStore(path) as source:
+            source.refuse_derivatives()
             names = source.select()
             unpaired = [name for name in names if "pair" not in source.attributes(name)]
             if not names or (unpaired and len(names) > 1):
@@ -180,6 +181,7 @@ def read_one(path: str | os.PathLike[str], name: str | None, option: str) -> Lab
     from mlepi_core.formats.store import LabelStore
 
     with LabelStore(path) as store:
+        store.refuse_derivatives()
         if name is None and len(store) != 1:
             held = ", ".join(store.names) or "none"
             raise InputError(path, f"holds {len(store)} entries", f"name one with {option}: {held}")

@@ -95,7 +95,16 @@ def test_verb(quick_model: Path, structure: Path, tmp_path: Path):
     done = CliRunner().invoke(mlepi, [*arguments, "--atom", "0", "--axis", "x"])
     assert done.exit_code == 0, done.output
     assert "derivative of H, norm" in done.output
-    assert (tmp_path / "d.h5").is_file()
+    (tmp_path / "k.txt").write_text("0 0 0\n")
+    store, out = str(tmp_path / "d.h5"), str(tmp_path / "out")
+    for misuse in (
+        ["bands", store, "--kpoints", str(tmp_path / "k.txt"), "--out", out],
+        ["convert", store, out, "--to", "store"],
+        ["evaluate", str(quick_model), store, "--json", out],
+    ):
+        refused = CliRunner().invoke(mlepi, misuse)
+        assert "holds derivatives of H and S, no Hamiltonians" in str(refused.exception), misuse
+        assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
