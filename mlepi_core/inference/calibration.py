@@ -93,11 +93,11 @@ def _rms(values: np.ndarray) -> float:
 
 def _spearman(spread: np.ndarray, error: np.ndarray) -> float:
     """Rank correlation; undefined (NaN) where either does not vary."""
-    from scipy.stats import rankdata
+    from scipy.stats import spearmanr
 
     if len(spread) < 2 or np.ptp(spread) == 0 or np.ptp(np.abs(error)) == 0:
         return float("nan")
-    return float(np.corrcoef(rankdata(spread), rankdata(np.abs(error)))[0, 1])
+    return float(spearmanr(spread, np.abs(error)).statistic)
 
 
 def _blank(value: Any) -> Any:

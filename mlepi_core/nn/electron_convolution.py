@@ -6,6 +6,7 @@ of `so2`, then every channel gets a radial weight.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from mlepi_core.nn.so2 import PairEdges, PairLinear, from_frame_columns
 Columns = list[Tensor | None]
 
 
-class GatedConvolution(nn.Module):
+class GatedConvolution(nn.Module, ABC):
     """What the convolutions share: activation of scalars, gates and radial weights.
 
     Parameters
@@ -56,8 +57,9 @@ class GatedConvolution(nn.Module):
         self.bias = nn.Parameter(torch.zeros(self.n_scalars + self.n_gates)) if bias else None
         self.linear = self._make_linear()
 
+    @abstractmethod
     def _make_linear(self) -> nn.Module:
-        raise NotImplementedError
+        """Map of (nodes, edges) to scalars, gates and higher degrees."""
 
     @property
     def with_gates(self) -> Channels:

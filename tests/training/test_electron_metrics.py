@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mlepi_core.formats.store import LabelEntry, LabelStore
-from mlepi_core.training.electron_metrics import real_parts, structure_errors
+from mlepi_core.training.electron_metrics import evaluate_electron, gauge_row, real_parts, structure_errors
 
 STORES = {
     "none": "bilayer-graphene/rigid.h5",
@@ -41,6 +41,29 @@ def test_a_shift_of_one_spin_alone_is_half_a_shift(root: Path) -> None:
     row = structure_errors(entry, changed)
     assert row["mu"] == pytest.approx(0.05, abs=1e-12)
     assert row["absolute_aligned"] > 0.5 * row["absolute"]
+
+
+class Shifted:
+    """A model whose H is off by `mu` times S; nothing else of it is asked for."""
+
+    baseline = None
+
+    def __init__(self, mu: float) -> None:
+        self.mu = mu
+
+    def hamiltonians(self, structures: list, matrices: list) -> list:
+        return [matrix.add_scalar(self.mu * matrix.overlap) for matrix in matrices]
+
+
+def test_gauge_row_has_the_constants_of_label_and_error(entry: LabelEntry) -> None:
+    label = entry.blocks
+    entry.blocks = label.with_values(hamiltonian=label.empty_hamiltonian()).add_scalar(-0.7 * label.overlap)
+    (structure,) = evaluate_electron(Shifted(0.02), [entry])["structures"]
+    row = gauge_row(structure)
+    assert (row["mu_onsite_eV"], row["mu_all_eV"]) == pytest.approx((-0.7, -0.7))
+    assert (row["error_mu_onsite_meV"], row["error_mu_all_meV"]) == pytest.approx((20, 20))
+    assert row["mae_aligned_meV"] < 1e-9 < row["mae_meV"]
+    assert (row["structure"], row["fermi_level_eV"]) == (entry.name, entry.fermi_level)
 
 
 def test_every_element_counts_once_for_each_place_in_the_matrix(entry: LabelEntry) -> None:

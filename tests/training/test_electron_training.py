@@ -9,14 +9,19 @@ import pytest
 import torch
 
 from mlepi_core.artefacts import InputError
+from mlepi_core.basis.two_centre import TwoCentreTables
+from mlepi_core.basis.two_centre_fit import fit_hamiltonian
 from mlepi_core.config.training import ElectronTraining
 from mlepi_core.formats.store import LabelStore, StoreWriter
-from mlepi_core.nn.hamiltonian import load_hamiltonian_model
+from mlepi_core.nn.hamiltonian import HamiltonianModel, load_hamiltonian_model
 from mlepi_core.stages.evaluate import evaluate, gather, tabulate
 from mlepi_core.stages.predict import predict
-from mlepi_core.stages.train import train
+from mlepi_core.stages.train import read_split, train
 from mlepi_core.structures import build_ab, write_structure
 from mlepi_core.training.checkpoint import RestartFile
+from mlepi_core.training.electron import prepare_electron
+from mlepi_core.training.electron_data import baseline_sample
+from mlepi_core.training.electron_metrics import evaluate_electron
 
 DATA = Path(__file__).parents[2] / "resources" / "bilayer-graphene"
 SPLITS = ["train", "train", "validation", "train", "test", "train"] * 2
@@ -87,6 +92,39 @@ def test_evaluate_gives_the_keys_of_the_contract(model, store):
     assert {"mae_meV", "rmse_meV", "mae_intra_meV", "mae_inter_meV", "mae_aligned_meV"} < set(result)
     assert result["n_structures"] == 2
     assert result["mae_aligned_meV"] <= result["rmse_meV"]
+
+
+@pytest.fixture(scope="module")
+def task(store, tables):
+    """Training set of the fixture's cells before the first step, in float64, with a mean-square loss."""
+    parts = [read_split([store], split, blocks=True) for split in ("train", "validation")]
+    chosen = section(dtype="float64", huber=None, batch_size=8)
+    return prepare_electron(*parts, chosen, TwoCentreTables.load(tables), device="cpu").task, parts
+
+
+def test_loss_and_validation_count_both_copies_of_a_block(task, tables):
+    """Mean square error of the loss and MAE of the validation are those of whole matrices."""
+    task, (train_entries, validation_entries) = task
+    baseline = fit_hamiltonian(
+        [baseline_sample(e) for e in train_entries], TwoCentreTables.load(tables).basis
+    )
+    model = HamiltonianModel(task.model, TwoCentreTables.load(tables), baseline)
+    expected = evaluate_electron(model, validation_entries)
+    assert task.validate()["mae_meV"] == pytest.approx(expected["mae_meV"], rel=1e-9)
+    assert task.validate()["rmse_meV"] == pytest.approx(expected["rmse_meV"], rel=1e-9)
+    assert len(task.batch(0).graph.structure.unique()) == len(train_entries)
+    rmse = 1e-3 * evaluate_electron(model, train_entries)["rmse_meV"]
+    assert float(task.loss(task.batch(0)).detach()) == pytest.approx(rmse**2, rel=1e-9)
+
+
+def test_statistics_do_not_depend_on_the_listed_direction(task):
+    """A channel and its Hermitian conjugate share their scale, so that either copy may be predicted."""
+    net = task[0].model
+    irreps = net.block_irreps[0, 0]
+    for relation in net.relations:
+        scale = getattr(net, f"scale_{relation}_0_0")
+        assert torch.equal(irreps.transpose(scale).abs(), scale)
+        assert scale.min() > 0
 
 
 def test_model_file_needs_no_code_to_load(model):
