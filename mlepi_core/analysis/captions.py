@@ -27,6 +27,15 @@ _TEXTS = {
     never saw, relative to the DFT Fermi level; predicted ones after one common shift.""",
     "convergence": """Running mean of the velocity ratio ± standard error, and the standard error alone,
     against the number of antithetic pairs; first window of each estimator.""",
+    "ablation": """Errors of variants of the networks on structures that none was trained on: test cells, the
+    cells with the largest displacements (extrapolation), and another kind of structure (reference). Open
+    circles: seeds; bars: their mean; dotted: mean of the variant that the others of its comparison refer to.
+    A colour is a comparison.""",
+    "learning_curve_cells": """Errors against the number of large training cells. Marks: seeds; lines: power
+    law N^−p, fitted to all seeds, with the standard error of p; half at: cells that the fit says halve the
+    error of the largest number, extrapolated.""",
+    "learning_curve_time": """Validation errors of the averaged weights against wall time. A line per
+    training, a colour and style per variant.""",
     "timing": """Wall time of all jobs of a stage and its longest job, and the largest memory of a job.
     Jobs ran side by side, so the sum exceeds the duration of the run.""",
 }

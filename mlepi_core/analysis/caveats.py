@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlepi_core.analysis.numbers import counted, fixed, joined, significant
+from mlepi_core.analysis.origins import steps_of
 from mlepi_core.analysis.results import Results
 from mlepi_core.config.settings import Settings
 
@@ -26,10 +27,9 @@ _APPROXIMATIONS = """Displacements follow the quantum harmonic distribution of t
 thermal expansion. Electrons see frozen nuclei: states closer to the Fermi level than a phonon energy (0.2 eV
 in graphene) are beyond this static approximation. Velocities are those of the DFT functional and basis of the
 labels; quasiparticle corrections are not in them."""
-_LIMITS = """Networks: {phonon} and {electron} training steps on the cells of the data set,
-{members}. Force constants from a {fc[0]}×{fc[1]} cell. Sampling: {pairs} pairs at {temperatures} in a
-{n}×{n} cell. Longer training lowers the test errors, more pairs the error bars, a larger cell the finite-size
-effect; config/paper.yaml has larger settings."""
+_LIMITS = """Networks: {training}, {members}. Force constants from a {fc[0]}×{fc[1]} cell. Sampling: {pairs}
+pairs at {temperatures} in a {n}×{n} cell. Longer training lowers the test errors, more pairs the error bars,
+a larger cell the finite-size effect; config/paper.yaml has larger settings."""
 
 
 def caveats(results: Results, settings: Settings) -> list[tuple[str, str]]:
@@ -40,7 +40,7 @@ def caveats(results: Results, settings: Settings) -> list[tuple[str, str]]:
         ("Error bars are statistical", _text(_ERROR_BARS)),
         ("Size of the sampling cell", _text(_CELL_SIZE, n=settings.sampling.supercell[0])),
         ("Harmonic, adiabatic, semi-local", _text(_APPROXIMATIONS)),
-        ("What limits this run", _limits(settings)),
+        ("What limits this run", _limits(results, settings)),
     ]
 
 
@@ -76,12 +76,13 @@ def _note(details: Mapping[str, Any], estimator: str) -> str:
     return next((row["note"] for row in rows if row.get("estimator") == estimator and row.get("note")), "")
 
 
-def _limits(settings: Settings) -> str:
+def _limits(results: Results, settings: Settings) -> str:
     sampling = settings.sampling
     return _text(
         _LIMITS,
-        phonon=settings.training.phonon.steps,
-        electron=settings.training.electron.steps,
+        training=joined(
+            f"{steps_of(settings, results.origins, kind)} ({kind})" for kind in settings.training.networks
+        ),
         members=f"committees of {settings.committee} models each"
         if settings.committee > 1
         else "one model each, no committee",

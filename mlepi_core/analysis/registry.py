@@ -24,6 +24,14 @@ from mlepi_core.analysis.figures_phonons import (
     prepare_displacements,
     prepare_phonon_bands,
 )
+from mlepi_core.analysis.figures_study import (
+    draw_ablation,
+    draw_learning_curve_cells,
+    draw_learning_curve_time,
+    prepare_ablation,
+    prepare_learning_curve_cells,
+    prepare_learning_curve_time,
+)
 from mlepi_core.analysis.figures_timing import draw_timing, prepare_timing
 from mlepi_core.analysis.figures_training import draw_learning_curves, prepare_learning_curves
 from mlepi_core.analysis.figures_velocity import (
@@ -72,6 +80,9 @@ FIGURES = {
     "velocity": FigureKind(("velocity",), prepare_velocity, draw_velocity),
     "convergence": FigureKind(("convergence",), prepare_convergence, draw_convergence),
     "timing": FigureKind(("timing",), prepare_timing, draw_timing),
+    "ablation": FigureKind(("study",), prepare_ablation, draw_ablation),
+    "learning_curve_cells": FigureKind(("study",), prepare_learning_curve_cells, draw_learning_curve_cells),
+    "learning_curve_time": FigureKind(("history",), prepare_learning_curve_time, draw_learning_curve_time),
 }
 
 

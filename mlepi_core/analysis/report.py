@@ -18,6 +18,7 @@ from mlepi_core.analysis import tables as t
 from mlepi_core.analysis.captions import CAPTIONS
 from mlepi_core.analysis.caveats import caveats, soft_modes
 from mlepi_core.analysis.headline import cards, sentence
+from mlepi_core.analysis.origins import origin_tables, origin_texts
 from mlepi_core.analysis.page import CSS, TEMPLATE
 from mlepi_core.analysis.results import Results, read_results
 from mlepi_core.analysis.tables_calibration import calibration_table
@@ -56,7 +57,7 @@ def write_report(folder: Path, out: Path, settings: Settings) -> None:
     InputError
         If a table, figure or file of the run is missing or lacks a column.
     """
-    results = read_results(folder, committee=settings.committee > 1)
+    results = read_results(folder, committee=settings.committee > 1, taken=settings.taken_networks)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     page = environment.from_string(TEMPLATE).render(
         css=jinja2.utils.markupsafe.Markup(CSS),
@@ -82,7 +83,10 @@ def _sections(results: Results, settings: Settings) -> list[Section]:
         Section(
             "networks",
             "The two networks",
-            ["Errors against DFT, baselines beside them. The labels' mean force of a cell is removed."],
+            [
+                "Errors against DFT, baselines beside them. The labels' mean force of a cell is removed.",
+                *origin_texts(settings, results.origins),
+            ],
             figures(
                 "learning_curves",
                 "parity_phonon",
@@ -90,6 +94,7 @@ def _sections(results: Results, settings: Settings) -> list[Section]:
                 *(["calibration"] if settings.committee > 1 else []),
             ),
             [
+                *origin_tables(results.origins),
                 t.structure_table(tables["errors"], tables["band_errors"]),
                 *(t.error_table(tables["errors"], split) for split in held_out),
                 t.split_table(tables["errors"]),
@@ -137,10 +142,16 @@ def _sections(results: Results, settings: Settings) -> list[Section]:
         Section(
             "settings",
             "Settings",
-            ["All settings of the run, defaults included."],
-            listing=yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+            ["All settings of the run, defaults included; training only of networks that it trains."],
+            listing=_listing(settings),
         ),
     ]
+
+
+def _listing(settings: Settings) -> str:
+    unused = {"training": set(settings.taken_networks)}
+    content = settings.model_dump(mode="json", exclude=unused)
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
 def static_sections(table: pd.DataFrame) -> list[Section]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,8 @@ class Results:
         relaxation.json of the phonon folder.
     labels
         Path → SHA-256 of the label files; empty if the run has no list.
+    origins
+        By network, for those that the run has not trained: see `mlepi_core.stages.models.origin`.
     """
 
     folder: Path
@@ -103,6 +106,7 @@ class Results:
     velocity_details: dict[str, Any]
     relaxation: dict[str, Any]
     labels: dict[str, str]
+    origins: dict[str, dict[str, Any]]
 
     def figure(self, name: str) -> str:
         """Figure as a data URI for an img element."""
@@ -116,7 +120,7 @@ class Results:
         return f"data:{_TYPES[kind]};base64,{text}"
 
 
-def read_results(folder: Path, *, committee: bool = False) -> Results:
+def read_results(folder: Path, *, committee: bool = False, taken: Sequence[str] = ()) -> Results:
     """Read what a report needs.
 
     Parameters
@@ -125,6 +129,8 @@ def read_results(folder: Path, *, committee: bool = False) -> Results:
         ``results/<run>``.
     committee
         Whether the run has committees, and so the tables of `CALIBRATION`.
+    taken
+        Networks that the run has not trained.
 
     Raises
     ------
@@ -149,6 +155,7 @@ def read_results(folder: Path, *, committee: bool = False) -> Results:
         _read_json(folder / "tables" / "velocity.json"),
         _read_json(folder / "phonons" / "relaxation.json"),
         sums,
+        {kind: _read_json(folder / "models" / f"{kind}.origin.json") for kind in taken},
     )
 
 

@@ -77,7 +77,11 @@ def radial_samples(
 
 
 def solve_radial(
-    distances: np.ndarray, values: np.ndarray, support: float, settings: SplineSettings
+    distances: np.ndarray,
+    values: np.ndarray,
+    weights: np.ndarray,
+    support: float,
+    settings: SplineSettings,
 ) -> RadialTable:
     """Penalised least squares for the splines of one species pair.
 
@@ -85,6 +89,8 @@ def solve_radial(
     ----------
     distances, values
         Samples (E,) in Å and (E, F) of the F radial functions.
+    weights
+        Factors (E,) of their residuals.
     support
         Distance at which they vanish, Å.
     settings
@@ -110,7 +116,7 @@ def solve_radial(
         part = slice(begin, begin + _ROWS_PER_STEP)
         inside = np.clip(distances[part], lower, support)
         design = BSpline.design_matrix(inside, knots, DEGREE).toarray()[:, :n_intervals]
-        rows = np.hstack([design, values[part]])
+        rows = weights[part, None] * np.hstack([design, values[part]])
         stack = np.asarray(np.linalg.qr(np.vstack([stack, rows]), mode="r"))
     free = np.linalg.lstsq(stack[:, :n_intervals], stack[:, n_intervals:], rcond=None)[0]
     coefficients = np.vstack([free, np.zeros((DEGREE, values.shape[1]))])

@@ -15,6 +15,8 @@ from mlepi_core.artefacts import InputError
 __all__ = ["DEGREE", "RadialTable", "radial_functions", "uniform_knots"]
 
 DEGREE = 3
+# Enough to fix a cubic.
+_PER_INTERVAL = 4
 
 
 def radial_functions(
@@ -65,6 +67,11 @@ class RadialTable:
     def support(self) -> float:
         """Distance from which on the functions are zero, Å."""
         return self.lower + self.spacing * len(self.counts)
+
+    def sampled(self) -> np.ndarray:
+        """Distances (Å) that stand for the fitted ones: `_PER_INTERVAL` in every interval that had any."""
+        places = (0.5 + np.arange(_PER_INTERVAL)) / _PER_INTERVAL
+        return (self.lower + self.spacing * (np.flatnonzero(self.counts)[:, None] + places)).ravel()
 
     def gaps(self) -> list[tuple[float, float]]:
         """Ranges of distance (Å) without any fitted sample, adjacent intervals joined."""

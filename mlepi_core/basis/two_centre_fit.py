@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from mlepi_core.artefacts import InputError
 from mlepi_core.basis.radial_fit import SplineSettings, radial_samples, solve_radial, spherical_part
@@ -22,6 +23,8 @@ BOHR = 0.529177249  # Å, OpenMX's value, in which orbital radii are round numbe
 
 # Entries that axial symmetry forbids, for data kept in float32 and in float64.
 _AXIAL_TOLERANCE = {"float32": 2e-7, "float64": 1e-10}
+# Between its data a known table is only an interpolation, which data overrule.
+_KNOWN_WEIGHT = 1e-2
 # On-site overlaps of OpenMX are constants of the species to the accuracy of its radial grid.
 _ONSITE_TOLERANCE = 2e-5
 # Just enough to determine coefficients that no sample determines; moves covered overlaps by < 1e-9.
@@ -63,6 +66,7 @@ def fit_overlap(
     smoothing: float = 0.0,
     radii: Mapping[str, float] | None = None,
     source: str = "",
+    known: TwoCentreTables | None = None,
 ) -> TwoCentreTables:
     """Fit overlaps; every one of them must be two-centre, and be reproduced within `tolerance`.
 
@@ -86,16 +90,21 @@ def fit_overlap(
         reach all distances of the data.
     source
         Kept in the record.
+    known
+        Tables of the same basis whose values, where they rest on data, are fitted too: the result covers
+        their distances and those of `samples`. A gap that they bridge stays bridged.
 
     Raises
     ------
     InputError
         If a block is not two-centre, or the fit misses `tolerance`.
     """
+    if known is not None and known.record["bridges_gaps"]:
+        smoothing = max(smoothing, known.record["penalty_weight"])
     bridge = smoothing > 0
     weight = max(smoothing, _STABILISER)
     settings = SplineSettings(knot_spacing, weight, 3, bridge, _OVERLAP_START if bridge else 1.0)
-    tables = _fit(samples, basis, "overlap", False, settings, radii, source)
+    tables = _fit(samples, basis, "overlap", False, settings, radii, source, known)
     errors = residual_errors(tables, samples)
     if errors["max_offsite"] > tolerance:
         raise InputError(
@@ -185,12 +194,13 @@ def _fit(
     settings: SplineSettings,
     radii: Mapping[str, float] | None,
     source: str,
+    known: TwoCentreTables | None = None,
 ) -> TwoCentreTables:
     """Gather the radial samples of every table and solve for its coefficients."""
     if not samples:
         raise InputError(source or f"two-centre {quantity}", "no structure to fit", "check the selection")
     exact = quantity == "overlap"
-    distances, values = defaultdict(list), defaultdict(list)
+    distances, values, weights = defaultdict(list), defaultdict(list), defaultdict(list)
     onsite: dict[int, list[np.ndarray]] = defaultdict(list)
     worst, precision = 0.0, "float32"
     for sample in samples:
@@ -211,10 +221,17 @@ def _fit(
                 raise _not_axial(sample.name, violation, _AXIAL_TOLERANCE["float32"])
             distances[relation, first, second].append(np.linalg.norm(vectors, axis=1))
             values[relation, first, second].append(radial)
+            weights[relation, first, second].append(np.ones(len(radial)))
     if exact and worst > _AXIAL_TOLERANCE[precision]:
         raise _not_axial(source or samples[0].name, worst, _AXIAL_TOLERANCE[precision])
 
-    gathered = {key: (np.concatenate(parts), np.concatenate(values[key])) for key, parts in distances.items()}
+    for key, table in known.tables.items() if known else ():
+        distances[key].append(table.sampled())
+        values[key].append(table.values(torch.from_numpy(distances[key][-1])).numpy())
+        weights[key].append(np.full(len(distances[key][-1]), _KNOWN_WEIGHT))
+    gathered = {
+        key: tuple(np.concatenate(parts[key]) for parts in (distances, values, weights)) for key in distances
+    }
     support = _supports(gathered, radii)
     tables = {key: solve_radial(*gathered[key], support[key[1:]], settings) for key in sorted(gathered)}
     constants = {z: spherical_part(basis, z, np.concatenate(parts)) for z, parts in sorted(onsite.items())}
@@ -228,6 +245,9 @@ def _fit(
         "precision_of_data": precision,
         "largest_non_axial_entry": worst,
     }
+    if known is not None:
+        record["extends"] = dict(known.record)
+        constants = {**known.onsite, **constants}
     return TwoCentreTables(quantity, basis, tables, constants, record)
 
 
@@ -265,11 +285,11 @@ def _species_blocks(
 
 
 def _supports(
-    gathered: Mapping[tuple[str, int, int], tuple[np.ndarray, np.ndarray]], radii: Mapping[str, float] | None
+    gathered: Mapping[tuple[str, int, int], tuple[np.ndarray, ...]], radii: Mapping[str, float] | None
 ) -> dict[tuple[int, int], float]:
     """End of support in Å of every species pair, over all relations: sum of two orbital radii."""
     largest: dict[tuple[int, int], float] = defaultdict(float)
-    for (_, first, second), (distances, _) in gathered.items():
+    for (_, first, second), (distances, *_) in gathered.items():
         largest[first, second] = max(largest[first, second], float(distances.max()))
     known = _smallest_radii(largest) if radii is None else {}
     result = {}

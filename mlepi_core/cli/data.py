@@ -57,8 +57,16 @@ def build(kind: str, paths: tuple[Path, ...], **options: Any) -> None:
     type=click.Choice(["train", "validation", "test", "reference"]),
     help="Split of all entries; by default that of the source.",
 )
+@click.option(
+    "--entry", "names", multiple=True, metavar="NAME", help="Only this entry (repeatable); by default all."
+)
 def convert(
-    sources: tuple[Path, ...], destination: Path, to: str | None, dtype: str, split: str | None
+    sources: tuple[Path, ...],
+    destination: Path,
+    to: str | None,
+    dtype: str,
+    split: str | None,
+    names: tuple[str, ...],
 ) -> None:
     """Convert files or folders SRC into one file DST; the kind of SRC is detected.
 
@@ -66,7 +74,7 @@ def convert(
     """
     from mlepi_core.stages.convert import convert as run
 
-    report = run(list(sources), destination, to, dtype=dtype, split=split)
+    report = run(list(sources), destination, to, dtype=dtype, split=split, names=names)
     say(f"{destination}: {report['n_structures']} structures")
     for key, text in (("unconverged", "not converged"), ("without_energy", "without energy")):
         if report.get(key):

@@ -1,4 +1,4 @@
-"""Verbs on the networks: train, evaluate, predict."""
+"""Verbs on the networks: train, evaluate, predict, card."""
 
 from __future__ import annotations
 
@@ -65,6 +65,7 @@ def train(
     inputs = (kind, section, list(stores) or label_files(settings.labels.path))
     common = {
         "overlap_smoothing": settings.labels.overlap_smoothing,
+        "hold_out": settings.labels.hold_out_rms_force,
         "start_from": start_from,
         "device": device or settings.device,
     }
@@ -138,4 +139,33 @@ def predict(model: Path, source: Path, out: Path, dtype: str, batch_size: int, d
     say(f"{out} written")
 
 
-VERBS = (train, evaluate, predict)
+@click.command()
+@click.argument("model", type=PATH)
+@click.option("--errors", type=PATH, required=True, help="Its errors: evaluation/KIND.json of a run.")
+@click.option("--phonon-errors", type=PATH, help="Table phonon_errors.csv of a run with this model.")
+@click.option("--bands", type=PATH, help="Table band_errors.csv of a run with this model.")
+@click.option("--store", "stores", type=PATH, multiple=True, help="Label store of the training (repeatable).")
+@click.option(
+    "--hold-out", type=float, metavar="F", help="`labels.hold_out_rms_force` of the training, in eV/Å."
+)
+@click.option("--out", type=PATH, required=True, help="Markdown file.")
+def card(
+    model: Path,
+    errors: Path,
+    phonon_errors: Path | None,
+    bands: Path | None,
+    stores: tuple[Path, ...],
+    hold_out: float | None,
+    out: Path,
+) -> None:
+    """Model card of MODEL: data, settings, errors, range of validity.
+
+    The range is that of the training structures in the label stores that are given.
+    """
+    from mlepi_core.stages.model_card import model_card
+
+    model_card(model, errors, out, phonon_errors=phonon_errors, bands=bands, stores=stores, hold_out=hold_out)
+    say(f"{out} written")
+
+
+VERBS = (train, evaluate, predict, card)

@@ -44,6 +44,8 @@ class Cost:
 
 def estimate(settings: Settings) -> Cost:
     """Cost of everything that the settings ask for, finished parts included."""
+    if settings.run.target == "study":
+        return _study(settings)
     if settings.networks_only:
         return Cost(
             jobs=4 + 4 * len(settings.training.networks) + _committee_jobs(settings),
@@ -80,10 +82,9 @@ def estimate(settings: Settings) -> Cost:
 def cost_text(settings: Settings) -> str:
     """The estimate in two or three lines."""
     cost = estimate(settings)
-    if settings.networks_only:
-        names = " and ".join(settings.training.networks)
+    if settings.run.target == "study" or settings.networks_only:
         return (
-            f"Run {settings.run.name}: {names} network in about {cost.jobs} jobs.\n"
+            f"Run {settings.run.name}: {_networks_made(settings)} in about {cost.jobs} jobs.\n"
             f"Rough cost of a full run: {_hours(cost.network_core_hours)} on one core or "
             f"{_hours(cost.gpu_hours)} on one GPU; disk {_size(cost.disk_gb)}."
         )
@@ -95,6 +96,27 @@ def cost_text(settings: Settings) -> str:
         f"{_hours(cost.gpu_hours)} on one GPU; eigenvalues {_hours(cost.other_core_hours)} on one core; "
         f"disk {_size(cost.disk_gb)}."
     )
+
+
+def _study(settings: Settings) -> Cost:
+    variants, n_seeds = settings.study.variants, len(settings.study.seeds)
+    trainings = len(variants) * n_seeds
+    seconds = sum(_trained(settings.trained_as(variant, 0), variant.network) for variant in variants)
+    return Cost(
+        # two jobs for each training, one for each variant; labels, table and figures
+        jobs=2 * trainings + len(variants) + 8,
+        network_core_hours=n_seeds * seconds / 3600,
+        other_core_hours=0.0,
+        disk_gb=_NETWORKS_GB / 2 * trainings,
+        samples=0,
+    )
+
+
+def _networks_made(settings: Settings) -> str:
+    if settings.run.target != "study":
+        return f"{' and '.join(settings.training.networks)} network"
+    variants, n_seeds = len(settings.study.variants), len(settings.study.seeds)
+    return f"study of {variants} variants with {n_seeds} seeds, {variants * n_seeds} trainings"
 
 
 def _kept_pairs(settings: Settings) -> int:
@@ -110,16 +132,24 @@ def _velocity_points(settings: Settings) -> int:
 
 def _training(settings: Settings) -> float:
     """Seconds on one core of the trainings that the run includes, all members."""
-    seconds = {"phonon": _phonon_training, "electron": _electron_training}
-    return settings.committee * sum(
-        seconds[kind](getattr(settings.training, kind)) for kind in settings.training.networks
-    )
+    return settings.committee * sum(_trained(settings, kind) for kind in settings.trained_networks)
+
+
+def _trained(settings: Settings, kind: str) -> float:
+    """Seconds on one core of one training."""
+    if kind == "phonon":
+        return _phonon_training(settings.training.phonon)
+    return _electron_training(settings.training.electron)
 
 
 def _committee_jobs(settings: Settings) -> int:
-    """Training of every member, joining, and the calibration of a committee with its table and figure."""
-    networks = len(settings.training.networks)
-    return networks * (settings.committee + 1) + (networks + 2 if settings.committee > 1 else 0)
+    """Training of every member, joining, and the calibration of a committee with its table and figure.
+
+    A network that is not trained is taken in one job.
+    """
+    networks, trained = len(settings.training.networks), len(settings.trained_networks)
+    calibration = networks + 2 if settings.committee > 1 else 0
+    return networks + trained * settings.committee + calibration
 
 
 def _phonon_training(section: PhononTraining) -> float:
@@ -128,7 +158,7 @@ def _phonon_training(section: PhononTraining) -> float:
 
 
 def _electron_prediction(section: ElectronTraining) -> float:
-    """Seconds per atom of one prediction."""
+    """Seconds per atom of one prediction; of a network that is taken `section` is only a guess."""
     width = sum((2 * degree + 1) * channels for degree, channels in enumerate(section.channels))
     return EDGES_PER_ATOM * section.blocks * width**2 * _ELECTRON_STEP
 

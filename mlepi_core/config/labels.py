@@ -30,6 +30,13 @@ class LabelsSection(Section):
     reference: PathList = setting(
         [], description="label stores that training never sees: predictions are compared with them"
     )
+    hold_out_rms_force: float | None = setting(
+        None,
+        unit="eV/Å",
+        gt=0,
+        description="structures of the splits train and validation with a larger rms force are not used; "
+        "errors on them are given as split `extrapolation`; null: none",
+    )
     checksums: Literal["require", "if-present"] = setting(
         "require",
         description="whether files must be listed in the SHA256SUMS of their folder",

@@ -118,6 +118,8 @@ def _missing_paths(settings: Settings, root: Path) -> list[str]:
         "phonons.reference": settings.phonons.reference,
         "phonons.slip_reference": settings.phonons.slip_reference,
         "derivative.reference": settings.derivative.reference,
+        "models.phonon": settings.models.phonon,
+        "models.electron": settings.models.electron,
     }
     found = [
         f"{key} = {path}: no such file"
@@ -135,10 +137,11 @@ def _missing_paths(settings: Settings, root: Path) -> list[str]:
 def _missing_labels(labels: LabelsSection, root: Path) -> list[str]:
     found = []
     for key, paths in (("path", labels.path), ("reference", labels.reference)):
+        remedy = f"put the data there, or set labels.{key} to where they are"
         for number, path in enumerate(paths):
             place = f"labels.{key}[{number}] = {path}"
             if not (root / path).exists():
-                found.append(f"{place}: no such file or folder")
+                found.append(f"{place}: no such file or folder; {remedy}")
             elif (root / path).is_dir() and not label_files([path], root):
                 found.append(f"{place}: this folder holds no *.h5 file")
     both = sorted(set(label_files(labels.path, root)) & set(label_files(labels.reference, root)))

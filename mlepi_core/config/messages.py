@@ -48,7 +48,12 @@ def lines(error: ValidationError, model: type[BaseModel], source: str, raw: Any)
     raw
         The data before validation.
     """
-    return [f"{source}: {_line(item, model, raw)}" for item in error.errors()]
+    return [f"{source}: {line}" for line in places(error, model, raw)]
+
+
+def places(error: ValidationError, model: type[BaseModel], raw: Any) -> list[str]:
+    """The messages of `lines` without the file."""
+    return [_line(item, model, raw) for item in error.errors()]
 
 
 def _line(item: Any, model: type[BaseModel], raw: Any) -> str:
@@ -58,10 +63,19 @@ def _line(item: Any, model: type[BaseModel], raw: Any) -> str:
         return f"{place}: unknown key{_suggestion(model, location)}"
     if kind == "missing":
         return f"{place}: this key is missing"
+    if not place:  # a mistake of the file as a whole
+        return _problem(item, kind, context, "")
     value = _lookup(raw, location)
     value = item.get("input") if value is None else value
-    shown = f"{place} = {value}" if isinstance(value, (str, int, float, list)) else place
+    shown = f"{place} = {value}" if _short(value) else place
     return f"{shown}: {_problem(item, kind, context, _unit(model, location))}"
+
+
+def _short(value: Any) -> bool:
+    """Whether a value can stand in a message: not a section, and no list of sections."""
+    if isinstance(value, list):
+        return not any(isinstance(part, dict) for part in value)
+    return isinstance(value, (str, int, float))
 
 
 def _problem(item: Any, kind: str, context: dict[str, Any], unit: str) -> str:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError, model_validator
 
+from mlepi_core.config import messages
 from mlepi_core.config.base import Section, setting
 from mlepi_core.config.checks import ChecksSection
 from mlepi_core.config.figures import FiguresSection
 from mlepi_core.config.labels import LabelsSection
+from mlepi_core.config.models import ModelsSection
 from mlepi_core.config.observables import BandsSection, DerivativeSection, VelocitySection
 from mlepi_core.config.phonons import PhononsSection
 from mlepi_core.config.sampling import HamiltoniansSection, SamplingSection
 from mlepi_core.config.structure import StructureSection
+from mlepi_core.config.study import StudySection, StudyVariant
 from mlepi_core.config.training import TrainingSections
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -27,10 +30,10 @@ class RunSection(Section):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
         description="results go to results/NAME; letters, digits, dot, dash and underscore",
     )
-    target: Literal["all", "networks"] = setting(
+    target: Literal["all", "networks", "study"] = setting(
         "all",
-        description="what snakemake makes when it is not told: everything, or the networks alone with their "
-        "errors, tables and figures",
+        description="what snakemake makes when it is not told: everything, the networks alone with their "
+        "errors, tables and figures, or the comparison of networks that `study` describes",
     )
 
 
@@ -48,6 +51,8 @@ class Settings(Section):
     structure: StructureSection = Field(StructureSection(), description="the reference structure")
     labels: LabelsSection = Field(LabelsSection(), description="the DFT labels")
     training: TrainingSections = Field(TrainingSections(), description="the two networks")
+    models: ModelsSection = Field(ModelsSection(), description="trained networks that are taken instead")
+    study: StudySection = Field(StudySection(), description="comparison of variants of the networks")
     phonons: PhononsSection = Field(PhononsSection(), description="force constants and bands")
     sampling: SamplingSection = Field(SamplingSection(), description="thermal displacements")
     hamiltonians: HamiltoniansSection = Field(HamiltoniansSection(), description="predicted Hamiltonians")
@@ -61,3 +66,57 @@ class Settings(Section):
     def networks_only(self) -> bool:
         """Whether the run ends with the networks: said so, or only one of them is trained."""
         return self.run.target == "networks" or len(self.training.networks) == 1
+
+    @property
+    def trained_networks(self) -> list[str]:
+        """Networks that the run trains itself; its others come from `models`."""
+        return [kind for kind in self.training.networks if getattr(self.models, kind) is None]
+
+    @property
+    def taken_networks(self) -> list[str]:
+        """Networks that the run takes from `models`."""
+        return [kind for kind in self.training.networks if kind not in self.trained_networks]
+
+    @property
+    def compares_train_cells(self) -> bool:
+        """Whether variants that are compared with each other differ in their number of training cells."""
+        numbers: dict[tuple[str, str], set[int | None]] = {}
+        for variant in self.study.variants:
+            section = getattr(self.trained_as(variant, 0).training, variant.network)
+            for comparison in variant.comparisons:
+                numbers.setdefault((variant.network, comparison), set()).add(section.train_cells)
+        return any(len(different) > 1 for different in numbers.values())
+
+    def trained_as(self, variant: StudyVariant, seed: int) -> Settings:
+        """Settings with the section of a variant's network as the variant has it, and `seed`.
+
+        Raises
+        ------
+        ValidationError
+            If the variant's settings do not fit the section.
+        """
+        section = getattr(self.training, variant.network)
+        values = section.model_dump() | variant.settings | {"seed": seed}
+        replaced = {variant.network: type(section).model_validate(values)}
+        return self.model_copy(update={"training": self.training.model_copy(update=replaced)})
+
+    @model_validator(mode="after")
+    def _taken_networks_are_used(self) -> Settings:
+        for kind in type(self.models).model_fields:
+            if getattr(self.models, kind) is not None and kind not in self.training.networks:
+                raise ValueError(f"models.{kind} is given, but training.networks leaves this network out")
+        return self
+
+    @model_validator(mode="after")
+    def _complete_study(self) -> Settings:
+        if self.run.target == "study" and not self.study.variants:
+            raise ValueError("run.target: study needs study.variants")
+        for variant in self.study.variants:
+            try:
+                self.trained_as(variant, self.study.seeds[0])
+            except ValidationError as error:
+                section = type(getattr(self.training, variant.network))
+                mistake = messages.places(error, section, variant.settings)[0]
+                place = f"study.variants, {variant.network} {variant.name}"
+                raise ValueError(f"{place}: settings: {mistake}") from None
+        return self

@@ -22,6 +22,12 @@ class TrainingSection(Section):
     )
     seed: int = setting(1, ge=0, description="seed of the initial weights and of the order of the batches")
     dtype: Literal["float32", "float64"] = setting("float32", description="precision during training")
+    train_cells: int | None = setting(
+        None,
+        gt=0,
+        description="train on so many of the large structures only (small ones, with fewer than half the "
+        "atoms of the largest, all stay); fewer are a part of more; null: all",
+    )
     batch_size: int = setting(1, gt=0, description="structures per step, of all processes together")
     steps: int = setting(2000, gt=0, description="largest number of optimiser steps")
     learning_rate: float = setting(3e-3, gt=0, description="largest learning rate")

@@ -42,7 +42,9 @@ VERSION = 2
 _SINGLE_VERSION = 1
 KINDS = ("phonon", "electron")
 # What the members of a committee share, so that their mean is one model.
-_COMMON = ("kind", "architecture", "species", "basis", "tables", "data_digest")
+_COMMON = ("kind", "architecture", "species", "basis", "tables", "data_digest", "sources", "start_sha256")
+# What older files lack.
+_LATER = ("sources", "start_sha256")
 _REASON = 160  # characters of torch's message that are shown
 
 
@@ -68,6 +70,11 @@ class ModelFile:
         Rows of the training history.
     data_digest, config, code_version
         Provenance.
+    sources
+        Label stores of the training: ``file`` (name without folder), ``sha256`` and ``splits``, the numbers
+        of structures used by split. Empty in files of older code.
+    start_sha256
+        SHA-256 of the model file that the training started from; "" if it started from random weights.
     """
 
     kind: str
@@ -81,6 +88,8 @@ class ModelFile:
     data_digest: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     code_version: str = __version__
+    sources: list[dict[str, Any]] = field(default_factory=list)
+    start_sha256: str = ""
 
 
 def save_model(path: str | os.PathLike[str], model: ModelFile) -> None:
@@ -160,14 +169,15 @@ def load_members(path: str | os.PathLike[str], kind: str | None = None) -> list[
     """
     content = read_content(path)
     parts = member_contents(path, content)
+    names = [item.name for item in fields(ModelFile)]
     for number, part in enumerate(parts, start=1):
-        missing = [item.name for item in fields(ModelFile) if item.name not in part]
+        missing = [name for name in names if name not in part and name not in _LATER]
         if missing:
             of_member = f"member {number} " if len(parts) > 1 else ""
             raise InputError(path, f"{of_member}lacks {', '.join(missing)}", "train it again")
     if kind is not None and parts[0]["kind"] != kind:
         raise InputError(path, f"is a model of kind {parts[0]['kind']!r}", f"give a model of kind {kind!r}")
-    return [ModelFile(**{item.name: part[item.name] for item in fields(ModelFile)}) for part in parts]
+    return [ModelFile(**{name: part[name] for name in names if name in part}) for part in parts]
 
 
 def member_contents(path: str | os.PathLike[str], content: dict[str, Any]) -> list[dict[str, Any]]:

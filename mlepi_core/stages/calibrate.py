@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 POINT_COLUMNS = ("model", "quantity", "split", "structure", "unit", "spread", "error")
 # Validation chose the weights and fixes the scale; the others judge it.
-SPLITS = ("validation", "test", "reference")
+SPLITS = ("validation", "test", "reference", "extrapolation")
 MILLI = 1e3
 
 
@@ -26,6 +26,7 @@ def calibrate(
     stores: Sequence[str | os.PathLike[str]],
     out_csv: str | os.PathLike[str],
     *,
+    hold_out: float | None = None,
     device: str = "auto",
     progress: Callable[..., None] | None = None,
 ) -> None:
@@ -36,11 +37,14 @@ def calibrate(
     model
         Model file with a committee of either network.
     stores
-        Label stores; entries of the splits validation, test and reference with what the model predicts.
+        Label stores; entries of the splits validation, test, reference and extrapolation (see `hold_out`)
+        with what the model predicts.
     out_csv
         One row per point, columns `POINT_COLUMNS`. Phonon, meV/Å: ``force`` (lengths of the vectors of error
         and spread) and ``force_component`` (absolute values). Electron, meV: rms over the elements of a
         block, ``hamiltonian_onsite``, ``hamiltonian_intra``, ``hamiltonian_inter``.
+    hold_out
+        `labels.hold_out_rms_force` of the training, eV/Å.
 
     Raises
     ------
@@ -57,7 +61,7 @@ def calibrate(
     points_of = (_force_points if kind == "phonon" else _block_points)(model, device)
     rows: list[dict[str, Any]] = []
     for done, split in enumerate(SPLITS, start=1):
-        for entry in entries_for(stores, split, kind, members[0].species):
+        for entry in entries_for(stores, split, kind, members[0].species, hold_out):
             for quantity, unit, spread, error in points_of(entry):
                 common = {"model": kind, "quantity": quantity, "split": split, "structure": entry.name}
                 rows += [

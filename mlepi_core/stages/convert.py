@@ -36,6 +36,7 @@ def convert(
     to: str | None = None,
     dtype: str = "float64",
     split: str | None = None,
+    names: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Convert one or more sources, or folders of them, into one file.
 
@@ -52,6 +53,8 @@ def convert(
         Type of H and S in a store.
     split
         Split given to every entry; None keeps that of the source.
+    names
+        Only these entries; empty takes all.
 
     Returns
     -------
@@ -61,7 +64,7 @@ def convert(
     Raises
     ------
     InputError
-        For any source that cannot be read; nothing is written then.
+        For any source that cannot be read, or if no source has an entry of `names`; nothing is written then.
     """
     from mlepi_core.formats.store import SPLITS
 
@@ -73,7 +76,8 @@ def convert(
     found = _find([sources] if isinstance(sources, (str, os.PathLike)) else sources, Path(destination))
     report: dict[str, Any] = {"path": str(destination), "kind": target, "n_structures": 0}
     report |= {"unconverged": [], "without_energy": []}
-    entries = _recorded(_entries(found, split, blocks=target == "store"), report)
+    entries = _entries(found, split, blocks=target == "store")
+    entries = _recorded(_named(entries, names) if names else entries, report)
     if target == "extxyz":
         from mlepi_core.formats.extxyz import write_extxyz
 
@@ -149,6 +153,17 @@ def _entries(found: list[_Source], split: str | None, *, blocks: bool) -> Iterat
                 raise InputError(source.path, f"{entry.name}: {error.problem}", error.remedy) from None
             entry.split = split or entry.split
             yield entry
+
+
+def _named(entries: Iterator[LabelEntry], names: Sequence[str]) -> Iterator[LabelEntry]:
+    """Those of these names; raises at the end if one was missing."""
+    missing = dict.fromkeys(names)
+    for entry in entries:
+        if entry.name in names:
+            missing.pop(entry.name, None)
+            yield entry
+    if missing:
+        raise InputError("--entry", f"no source has {', '.join(missing)}", "`mlepi info` lists the entries")
 
 
 def _read_scfout(source: _Source, blocks: bool) -> Iterator[LabelEntry]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,11 @@ GAUGE = (
     "mae_meV",
     "mae_aligned_meV",
 )
-SPLITS = ("train", "validation", "test", "reference")
+SPLITS = ("train", "validation", "test", "reference", "extrapolation")
+# Drawn in parity plots.
+HELD_OUT = ("test", "reference")
+# Also evaluated structure by structure.
+STRUCTURE_WISE = (*HELD_OUT, "extrapolation")
 # Matrix elements in the parity table, per structure and kind of block.
 PARITY_SAMPLES = 1500
 
@@ -85,10 +89,11 @@ def tabulate(
     out_parity: str | os.PathLike[str],
     out_gauge: str | os.PathLike[str] | None = None,
     *,
+    hold_out: float | None = None,
     device: str = "auto",
     progress: Callable[..., None] | None = None,
 ) -> None:
-    """Errors per split, and per structure of test and reference; and a table of pairs for parity plots.
+    """Errors per split, and per structure of what is held out; and a table of pairs for parity plots.
 
     Parameters
     ----------
@@ -98,37 +103,39 @@ def tabulate(
         CSV with `PARITY_PHONON` or `PARITY_ELECTRON` columns of the splits test and reference.
     out_gauge
         CSV with `GAUGE` columns of all structures (electron): see `gauge_row`.
+    hold_out
+        `labels.hold_out_rms_force` of the training, eV/Å: what it left out is the split ``extrapolation``.
     """
-    kind, species, errors_of = _evaluator(model, device)
     rows: list[dict[str, Any]] = []
     gauge: list[dict[str, Any]] = []
     held_out: list[LabelEntry] = []
-    for done, split in enumerate(SPLITS):
-        entries = entries_for(stores, split, kind, species)
-        if not entries:
-            continue
-        result = errors_of(entries)
-        rows += _rows(kind, split, result)
+    for kind, split, entries, result in _errors_by_split(model, stores, hold_out, device, progress):
+        rows += _split_rows(kind, split, result)
         if out_gauge is not None:
             gauge += _gauge(split, result)
-        for name, baseline in result["baselines"].items():
-            rows += _rows(name if kind == "electron" else f"{name}", split, baseline)
-        if split in ("test", "reference"):
+        if split in HELD_OUT:
             held_out += entries
-            for structure in result["structures"]:
-                rows += _rows(kind, f"{split}:{structure['name']}", structure | {"n_structures": 1})
-            for name, baseline in result["baselines"].items():
-                for structure in baseline.get("structures", ()):
-                    rows += _rows(name, f"{split}:{structure['name']}", structure | {"n_structures": 1})
-        if progress is not None:
-            progress(done + 1, len(SPLITS), split)
-    if not rows:
-        raise InputError(str(stores[0]), "holds nothing to evaluate on", "check labels.path")
     write_json(out_json, rows)
     parity, columns = _parity(model, kind, held_out, device)
     write_csv(out_parity, parity, columns)
     if out_gauge is not None:
         write_csv(out_gauge, gauge, GAUGE)
+
+
+def write_errors(
+    model: str | os.PathLike[str],
+    stores: Sequence[str | os.PathLike[str]],
+    out_json: str | os.PathLike[str],
+    *,
+    hold_out: float | None = None,
+    device: str = "auto",
+    progress: Callable[..., None] | None = None,
+) -> None:
+    """The rows of errors that `tabulate` writes, alone."""
+    parts = _errors_by_split(model, stores, hold_out, device, progress)
+    write_json(
+        out_json, [row for kind, split, _, result in parts for row in _split_rows(kind, split, result)]
+    )
 
 
 def gather(files: Sequence[str | os.PathLike[str]], out_csv: str | os.PathLike[str]) -> None:
@@ -190,9 +197,15 @@ def _with_spread(errors: dict[str, Any], key: str, spreads: Sequence[tuple[float
 
 
 def entries_for(
-    paths: Sequence[str | os.PathLike[str]], split: str | None, kind: str, species: Sequence[int]
+    paths: Sequence[str | os.PathLike[str]],
+    split: str | None,
+    kind: str,
+    species: Sequence[int],
+    hold_out: float | None = None,
 ) -> list[LabelEntry]:
     """Entries of a split (None: all) with what a model of `kind` predicts, all of `species`.
+
+    `hold_out`: as of `mlepi_core.stages.train.read_split`.
 
     Raises
     ------
@@ -202,32 +215,75 @@ def entries_for(
     from mlepi_core.nn.model_file import check_species
     from mlepi_core.stages.train import read_split
 
-    entries = read_split(paths, split, blocks=kind == "electron")
+    entries = read_split(paths, split, blocks=kind == "electron", hold_out=hold_out)
     where = ", ".join(map(str, paths))
     for entry in entries:
         check_species(species, entry.atoms.numbers, f"{where}: entry {entry.name}")
     return entries
 
 
+def _errors_by_split(
+    model: str | os.PathLike[str],
+    stores: Sequence[str | os.PathLike[str]],
+    hold_out: float | None,
+    device: str,
+    progress: Callable[..., None] | None,
+) -> Iterator[tuple[str, str, list[LabelEntry], dict[str, Any]]]:
+    """Kind of the model, split, its entries and their errors, for every split that has entries."""
+    kind, species, errors_of = _evaluator(model, device)
+    found = False
+    for done, split in enumerate(SPLITS):
+        entries = entries_for(stores, split, kind, species, hold_out)
+        if entries:
+            found = True
+            yield kind, split, entries, errors_of(entries)
+        if entries and progress is not None:
+            progress(done + 1, len(SPLITS), split)
+    if not found:
+        raise InputError(str(stores[0]), "holds nothing to evaluate on", "check labels.path")
+
+
+def _split_rows(kind: str, split: str, result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of errors.csv of a model and its baselines; of held-out splits also those of each structure."""
+    rows: list[dict[str, Any]] = []
+    for name, values in ((kind, result), *result["baselines"].items()):
+        rows += _rows(name, split, values)
+        if split in STRUCTURE_WISE:
+            for structure in values.get("structures", ()):
+                rows += _rows(name, f"{split}:{structure['name']}", structure | {"n_structures": 1})
+    return rows
+
+
 def _rows(model: str, split: str, values: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows of errors.csv from keys that end in their unit."""
     rows = []
     for key, value in values.items():
-        unit = next((unit for unit in _UNITS if key.endswith(f"_{unit}")), None)
-        if unit is None or not isinstance(value, (int, float)):
+        named = named_quantity(key)
+        if named is None or not isinstance(value, (int, float)):
             continue
-        quantity = key.removesuffix(f"_{unit}")
+        quantity, unit = named
         rows.append(
             {
                 "model": model,
                 "split": split,
-                "quantity": quantity if "force" in key or "energy" in key else f"hamiltonian_{quantity}",
-                "unit": unit.replace("_per_A", "/Å").replace("_per_atom", "/atom"),
+                "quantity": quantity,
+                "unit": unit,
                 "value": float(value),
                 "n_structures": int(values["n_structures"]),
             }
         )
     return rows
+
+
+def named_quantity(key: str) -> tuple[str, str] | None:
+    """Quantity and unit in tables of a key such as ``force_mae_meV_per_A``; None if it ends in no unit."""
+    unit = next((unit for unit in _UNITS if key.endswith(f"_{unit}")), None)
+    if unit is None:
+        return None
+    quantity = key.removesuffix(f"_{unit}")
+    if "force" not in key and "energy" not in key:
+        quantity = f"hamiltonian_{quantity}"
+    return quantity, unit.replace("_per_A", "/Å").replace("_per_atom", "/atom")
 
 
 def _gauge(split: str, result: dict[str, Any]) -> list[dict[str, Any]]:

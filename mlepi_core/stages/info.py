@@ -67,6 +67,8 @@ def _scalar(value: Any) -> str:
         return f"{value:.10g}"
     if isinstance(value, list):
         return "[" + ", ".join(_scalar(part) for part in value) + "]"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_scalar(part)}" for key, part in value.items())
     return "unknown" if value is None else str(value)
 
 

@@ -60,8 +60,10 @@ def manifest(
             "config": config,
             "config_digest": digest(config),
             "seeds": {
-                "training.phonon": settings.training.phonon.seed,
-                "training.electron": settings.training.electron.seed,
+                **{
+                    f"training.{kind}": getattr(settings.training, kind).seed
+                    for kind in settings.trained_networks
+                },
                 "sampling": settings.sampling.seed,
             },
             "versions": library_versions(),

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 from mlepi_core.artefacts import InputError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mlepi_core.basis.two_centre_fit import PairSample
     from mlepi_core.orbitals import Basis
 
@@ -20,6 +18,7 @@ def overlap(
     out: str | os.PathLike[str],
     *,
     split: str | None = None,
+    hold_out: float | None = None,
     knot_spacing: float = 0.04,
     smoothing: float = 0.0,
     radii: Mapping[str, float] | None = None,
@@ -34,6 +33,8 @@ def overlap(
         HDF5 file of tables (`TwoCentreTables.load`).
     split
         Entries to fit; None takes ``train`` where a store marks any entry so, else all of its entries.
+    hold_out
+        Training entries with a larger rms force (eV/Å) are left out; None: none.
     knot_spacing, smoothing, radii
         See `mlepi_core.basis.two_centre_fit.fit_overlap`; spacing and radii in Å.
 
@@ -52,7 +53,7 @@ def overlap(
     from mlepi_core.orbitals import symbol_of
 
     paths = [stores] if isinstance(stores, (str, os.PathLike)) else list(stores)
-    samples, basis = _read(paths, split)
+    samples, basis = _read(paths, split, hold_out)
     tables = fit_overlap(
         samples,
         basis,
@@ -79,9 +80,13 @@ def overlap(
     }
 
 
-def _read(paths: Sequence[str | os.PathLike[str]], split: str | None) -> tuple[list[PairSample], Basis]:
+def _read(
+    paths: Sequence[str | os.PathLike[str]], split: str | None, hold_out: float | None
+) -> tuple[list[PairSample], Basis]:
     """Samples with overlaps of all stores, and their common basis."""
     from mlepi_core.formats.store import LabelStore
+    from mlepi_core.labels import Dataset
+    from mlepi_core.labels.selection import select
 
     if not paths:
         raise InputError("overlap", "no label store given")
@@ -99,14 +104,15 @@ def _read(paths: Sequence[str | os.PathLike[str]], split: str | None) -> tuple[l
                 )
             basis = store.basis
             wanted = split or ("train" if "train" in store.splits().values() else None)
-            samples += [_sample(store.path, store.read(name)) for name in store.select(wanted)]
+        data = Dataset(path)
+        samples += [_sample(path, entry) for entry in data.read(select(data, wanted, hold_out))]
     if not samples:
         raise InputError(paths[0], f"has no converged entry of split {split!r}", "choose another split")
     assert basis is not None
     return samples, basis
 
 
-def _sample(path: Path, entry: Any) -> PairSample:
+def _sample(path: str | os.PathLike[str], entry: Any) -> PairSample:
     from mlepi_core.basis.two_centre_fit import PairSample
     from mlepi_core.structures.neighbours import pair_vectors
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlepi_core.artefacts import InputError
+from mlepi_core.artefacts import InputError, sha256_file
 from mlepi_core.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def train(
     history_csv: str | os.PathLike[str] | None = None,
     tables: str | os.PathLike[str] | None = None,
     overlap_smoothing: float = 0.0,
+    hold_out: float | None = None,
     start_from: str | os.PathLike[str] | None = None,
     tensorboard: str | os.PathLike[str] | None = None,
     member: int = 1,
@@ -55,6 +57,9 @@ def train(
         Two-centre tables of S for the electron net; without them they are fitted to the stores.
     overlap_smoothing
         Of that fit: `labels.overlap_smoothing` of the configuration.
+    hold_out
+        Structures with a larger rms force (eV/Å) are used neither for training nor for validation:
+        `labels.hold_out_rms_force` of the configuration.
     start_from
         Model file to start from instead of random weights.
     tensorboard
@@ -90,7 +95,7 @@ def train(
     restart = None if restart_dir is None else Path(restart_dir) / f"{name}.restart.pt"
     with parallel.joined(device) as processes:
         prepared, counts = _prepared(
-            kind, section, stores, (tables, overlap_smoothing), start_from, device, member
+            kind, section, stores, (tables, overlap_smoothing, hold_out), start_from, device, member
         )
         paths = TrainingPaths(restart, history_csv, tensorboard)
         result = fit(prepared, out_model, paths, progress)
@@ -113,6 +118,7 @@ def learning_rate_range(
     steps: int = 100,
     tables: str | os.PathLike[str] | None = None,
     overlap_smoothing: float = 0.0,
+    hold_out: float | None = None,
     start_from: str | os.PathLike[str] | None = None,
     device: str = "auto",
     progress: Progress = silent,
@@ -146,7 +152,8 @@ def learning_rate_range(
 
     if launched():
         raise InputError("--lr-range", "runs in one process only", "start it without torchrun")
-    prepared, _ = _prepared(kind, section, stores, (tables, overlap_smoothing), start_from, device)
+    overlap = (tables, overlap_smoothing, hold_out)
+    prepared, _ = _prepared(kind, section, stores, overlap, start_from, device)
     points = rate_range(prepared.task, prepared.settings, low, high, steps, progress)
     write_csv(out_csv, map(asdict, points), [column.name for column in fields(RangePoint)])
     return suggested_rate(points)
@@ -156,7 +163,7 @@ def _prepared(
     kind: str,
     section: Any,
     stores: Sequence[str | os.PathLike[str]],
-    overlap: tuple[str | os.PathLike[str] | None, float],
+    overlap: tuple[str | os.PathLike[str] | None, float, float | None],
     start_from: str | os.PathLike[str] | None,
     device: str,
     member: int = 1,
@@ -164,34 +171,71 @@ def _prepared(
     """The training before its first step, and its numbers of structures; `overlap`: see `overlap_tables`."""
     from mlepi_core.labels import Dataset
     from mlepi_core.nn.model_file import load_model
+    from mlepi_core.training.selection import some_cells
 
     if kind not in KINDS:
         raise InputError("kind", f"{kind!r} is unknown", f"use one of {', '.join(KINDS)}")
     Dataset(stores).refuse_unconverged()
-    parts = {split: read_split(stores, split, blocks=kind == "electron") for split in ("train", "validation")}
+    options = {"blocks": kind == "electron", "hold_out": overlap[-1]}
+    parts = {split: read_split(stores, split, **options) for split in ("train", "validation")}
     for split, entries in parts.items():
         if not entries:
             wanted = "H and S" if kind == "electron" else "energy and forces"
+            if overlap[-1] is not None:
+                wanted += f" and an rms force of at most {overlap[-1]:g} eV/Å"
             raise InputError(
                 ", ".join(map(str, stores)),
                 f"no structures for {split}: no entry of split {split!r} with {wanted}",
                 "set `split` of the entries, e.g. with `mlepi convert --split`",
             )
+    parts["train"] = some_cells(parts["train"], section.train_cells)
     if start_from is not None:
         load_model(start_from, kind)  # a single model of this kind, no committee
-    options = {"device": device, "initial": start_from, "seed": section.seed + member - 1}
+    arguments = {"device": device, "initial": start_from, "seed": section.seed + member - 1}
     counts = {"n_train": len(parts["train"]), "n_validation": len(parts["validation"])}
     if kind == "phonon":
         from mlepi_core.training.phonon import prepare_phonon
 
-        return prepare_phonon(*parts.values(), section, **options), counts
-    from mlepi_core.training.electron import prepare_electron
+        prepared = prepare_phonon(*parts.values(), section, **arguments)
+    else:
+        from mlepi_core.training.electron import prepare_electron
 
-    return prepare_electron(*parts.values(), section, overlap_tables(stores, *overlap), **options), counts
+        known = None if start_from is None else _tables_of(start_from)
+        fitted = overlap_tables(stores, *overlap, known=known)
+        prepared = prepare_electron(*parts.values(), section, fitted, **arguments)
+    content = replace(prepared.content, sources=_sources(stores, parts))
+    return replace(prepared, content=content), counts
+
+
+def _tables_of(model: str | os.PathLike[str]) -> TwoCentreTables:
+    from mlepi_core.nn.hamiltonian import load_hamiltonian_model
+
+    return load_hamiltonian_model(model, device="cpu").overlap
+
+
+def _sources(
+    stores: Sequence[str | os.PathLike[str]], parts: dict[str, list[LabelEntry]]
+) -> list[dict[str, Any]]:
+    """Of every store that was used: file name, SHA-256 and number of structures used by split."""
+    from mlepi_core.labels import Dataset
+
+    paths = {item.name: item.path for item in Dataset(stores).items}
+    used: dict[Path, dict[str, int]] = {}
+    for split, entries in parts.items():
+        for entry in entries:
+            splits = used.setdefault(paths[entry.name], dict.fromkeys(parts, 0))
+            splits[split] += 1
+    return [
+        {"file": path.name, "sha256": sha256_file(path), "splits": splits} for path, splits in used.items()
+    ]
 
 
 def read_split(
-    stores: Sequence[str | os.PathLike[str]], split: str | None, *, blocks: bool
+    stores: Sequence[str | os.PathLike[str]],
+    split: str | None,
+    *,
+    blocks: bool,
+    hold_out: float | None = None,
 ) -> list[LabelEntry]:
     """Converged entries of a split (None: all) that have what is needed, from several stores.
 
@@ -199,13 +243,16 @@ def read_split(
     ----------
     blocks
         True: entries with Hamiltonians, H and S read; False: entries with energies and forces.
+    hold_out
+        See `mlepi_core.labels.selection.select`, which also explains the split ``extrapolation``.
     """
     from mlepi_core.labels import Dataset
+    from mlepi_core.labels.selection import select
 
     data = Dataset(stores)
     return [
         entry
-        for entry in data.read(data.select(split), blocks=blocks)
+        for entry in data.read(select(data, split, hold_out), blocks=blocks)
         if (entry.blocks is not None if blocks else entry.forces is not None and entry.energy is not None)
     ]
 
@@ -214,6 +261,8 @@ def overlap_tables(
     stores: Sequence[str | os.PathLike[str]],
     tables: str | os.PathLike[str] | None,
     smoothing: float = 0.0,
+    hold_out: float | None = None,
+    known: TwoCentreTables | None = None,
 ) -> TwoCentreTables:
     """Two-centre tables of S from their file, or fitted to the training entries of the stores.
 
@@ -221,6 +270,10 @@ def overlap_tables(
     ----------
     smoothing
         Of the fit, see `mlepi_core.basis.two_centre_fit.fit_overlap`.
+    hold_out
+        As of `read_split`.
+    known
+        Tables that the fit extends: see `mlepi_core.basis.two_centre_fit.fit_overlap`.
 
     Raises
     ------
@@ -229,6 +282,7 @@ def overlap_tables(
     """
     from mlepi_core.basis.two_centre import TwoCentreTables
     from mlepi_core.formats.store import LabelStore
+    from mlepi_core.labels.dataset import merge_bases
     from mlepi_core.training.electron_data import common_basis
 
     bases = []
@@ -236,13 +290,16 @@ def overlap_tables(
         with LabelStore(path) as store:
             bases.append((str(path), store.basis))
     basis = common_basis(bases)
+    if known is not None:
+        basis = merge_bases(known.basis, basis, "the model to start from and the label stores")
     if tables is None:
         from mlepi_core.basis.two_centre_fit import fit_overlap
         from mlepi_core.training.electron_data import baseline_sample
 
-        samples = [baseline_sample(entry) for entry in read_split(stores, "train", blocks=True)]
+        entries = read_split(stores, "train", blocks=True, hold_out=hold_out)
+        samples = [baseline_sample(entry) for entry in entries]
         source = ", ".join(Path(path).name for path in stores)
-        return fit_overlap(samples, basis, smoothing=smoothing, source=source)
+        return fit_overlap(samples, basis, smoothing=smoothing, source=source, known=known)
     loaded = TwoCentreTables.load(tables)
     if loaded.basis != basis:
         raise InputError(

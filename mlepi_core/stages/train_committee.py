@@ -45,6 +45,7 @@ def train_committee(
     history_csv: str | os.PathLike[str],
     member: int | None = None,
     overlap_smoothing: float = 0.0,
+    hold_out: float | None = None,
     start_from: str | os.PathLike[str] | None = None,
     tensorboard: str | os.PathLike[str] | None = None,
     device: str = "auto",
@@ -57,7 +58,7 @@ def train_committee(
 
     Parameters
     ----------
-    kind, section, stores, overlap_smoothing, start_from, tensorboard, device
+    kind, section, stores, overlap_smoothing, hold_out, start_from, tensorboard, device
         As of `mlepi_core.stages.train.train`.
     out_model
         Joined model file; the members lie in ``members/`` beside it.
@@ -94,7 +95,7 @@ def train_committee(
     wanted = range(1, committee + 1) if member is None else [member]
     all_files = {number: MemberFiles(Path(out_model), number) for number in range(1, committee + 1)}
     notes = {number: Path(restart_dir) / f"{f.weights.stem}.done.json" for number, f in all_files.items()}
-    inputs = _inputs(section, overlap_smoothing, stores, start_from)
+    inputs = _inputs([section.model_dump(mode="json"), overlap_smoothing, hold_out], stores, start_from)
     reports = {}
     for number in wanted:
         files, note = all_files[number], notes[number]
@@ -108,6 +109,7 @@ def train_committee(
                 restart_dir=restart_dir,
                 history_csv=files.history,
                 overlap_smoothing=overlap_smoothing,
+                hold_out=hold_out,
                 start_from=start_from,
                 tensorboard=tensorboard,
                 member=number,
@@ -129,8 +131,7 @@ def train_committee(
 
 
 def _inputs(
-    section: Any,
-    overlap_smoothing: float,
+    settings: list[Any],
     stores: Sequence[str | os.PathLike[str]],
     start_from: str | os.PathLike[str] | None,
 ) -> str:
@@ -139,7 +140,7 @@ def _inputs(
 
     files = [Path(path) for path in (*stores, *([start_from] if start_from else []))]
     data = [sha256_file(path) if path.is_file() else "" for path in files]
-    return digest([section.model_dump(mode="json"), overlap_smoothing, data, source_digest()])
+    return digest([*settings, data, source_digest()])
 
 
 def _completed(note: Path, weights: Path, inputs: str) -> dict[str, Any] | None:

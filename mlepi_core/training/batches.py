@@ -8,11 +8,18 @@ from mlepi_core.randomness import stream
 from mlepi_core.training.parallel import shares
 
 
+def large_and_small(sizes: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Places of large and of small structures; small ones have fewer than half the atoms of the largest."""
+    largest = max(sizes)
+    large = [k for k, size in enumerate(sizes) if 2 * size >= largest]
+    return large, [k for k, size in enumerate(sizes) if 2 * size < largest]
+
+
 class MixedBatches:
     """Batches of some large and some small structures, each kind in shuffled passes of its own.
 
-    A four-atom cell of a stacking scan costs little, and a step would otherwise rarely see one; small are
-    structures with fewer than half the atoms of the largest.
+    A four-atom cell of a stacking scan costs little, and a step would otherwise rarely see one; see
+    `large_and_small`.
 
     Parameters
     ----------
@@ -25,9 +32,7 @@ class MixedBatches:
     """
 
     def __init__(self, sizes: Sequence[int], batch_size: int, small_per_step: int, seed: int) -> None:
-        largest = max(sizes)
-        self.large = [k for k, size in enumerate(sizes) if 2 * size >= largest]
-        self.small = [k for k, size in enumerate(sizes) if 2 * size < largest]
+        self.large, self.small = large_and_small(sizes)
         self.batch_size = min(batch_size, len(self.large))
         self.small_per_step = min(small_per_step, len(self.small))
         self.seed = seed

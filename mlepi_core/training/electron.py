@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mlepi_core.artefacts import InputError, digest
+from mlepi_core.artefacts import InputError, digest, sha256_file
 from mlepi_core.basis.two_centre import TwoCentreTables
 from mlepi_core.basis.two_centre_fit import fit_hamiltonian
 from mlepi_core.formats.store import LabelEntry
@@ -19,6 +19,7 @@ from mlepi_core.nn.electron_blocks import species_pair
 from mlepi_core.nn.electron_graph import join_graphs
 from mlepi_core.nn.hamiltonian import HamiltonianModel, hamiltonian_model, new_net
 from mlepi_core.nn.model_file import ModelFile, load_model, resolve_device
+from mlepi_core.orbitals import Basis
 from mlepi_core.progress import Progress, silent
 from mlepi_core.training.batches import MixedBatches
 from mlepi_core.training.checkpoint import source_digest
@@ -27,6 +28,7 @@ from mlepi_core.training.electron_data import (
     baseline_sample,
     cast_example,
     common_spin,
+    complete_statistics,
     copies,
     data_digest,
     make_example,
@@ -37,6 +39,10 @@ from mlepi_core.training.fit import Prepared, fit
 from mlepi_core.training.loop import TrainingPaths, TrainingResult
 from mlepi_core.training.phonon import DTYPES, check_selection
 from mlepi_core.training.schedule import LoopSettings
+from mlepi_core.training.start import given_keys, refuse_other_architecture
+
+# Å, of the range of the orbitals in two sets of tables.
+SUPPORT_TOLERANCE = 1e-6
 
 
 class ElectronTask:
@@ -146,7 +152,8 @@ def train_electron(
     seed
         In place of the section's.
     initial
-        Model file whose weights, scales and baseline to start from instead of random ones.
+        Model file to start from instead of random weights. Its architecture, scales and baseline stay, and
+        scales of blocks that it has never seen are added.
 
     Returns
     -------
@@ -175,23 +182,30 @@ def prepare_electron(
     seed = int(section.seed if seed is None else seed)
     dtype, place = DTYPES[section.dtype], resolve_device(device)
     architecture = _architecture(section, overlap, common_spin([*train, *validation], section))
-    model = _initial_model(architecture, section, train, overlap, seed, initial)
+    if initial is None:
+        model = _new_model(architecture, section, train, overlap, seed)
+    else:
+        model = _started_model(initial, architecture, section, overlap)
+    architecture = model.net.arch
     examples = [make_example(model, entry) for entry in train]
     if initial is None:
         set_statistics(model, examples)
+    else:
+        complete_statistics(model, examples)
     model.net.to(device=place, dtype=dtype)
     parts = [[cast_example(model, entry, dtype) for entry in entries] for entries in (train, validation)]
     batches = {"batch_size": section.batch_size, "small_per_step": section.small_per_step}
     settings = LoopSettings.from_section(section)
     config = asdict(settings) | batches | {"huber": section.huber, "seed": seed, "dtype": section.dtype}
     data = data_digest([*train, *validation], model)
+    start = "" if initial is None else sha256_file(initial)
     return Prepared(
         ElectronTask(model, *parts, huber=section.huber, seed=seed, **batches),
         settings,
         ModelFile(
             kind="electron",
             architecture=architecture.to_dict(),
-            species=sorted({int(number) for entry in train for number in entry.atoms.numbers}),
+            species=_species(train, initial),
             state_dict={},
             basis=overlap.basis.to_json(),
             tables={
@@ -200,8 +214,9 @@ def prepare_electron(
             },
             data_digest=data,
             config=config,
+            start_sha256=start,
         ),
-        digest([architecture.to_dict(), config, data, source_digest(), str(initial or "")]),
+        digest([architecture.to_dict(), config, data, source_digest(), start]),
     )
 
 
@@ -215,23 +230,58 @@ def _architecture(section: Any, overlap: TwoCentreTables, spin: str) -> Electron
     return replace(architecture, message_cutoff=min(architecture.message_cutoff, overlap.max_support))
 
 
-def _initial_model(
+def _new_model(
     architecture: ElectronArchitecture,
     section: Any,
     train: Sequence[LabelEntry],
     overlap: TwoCentreTables,
     seed: int,
-    initial: str | os.PathLike[str] | None,
 ) -> HamiltonianModel:
-    if initial is not None:
-        content = load_model(initial, "electron")
-        if ElectronArchitecture(**content.architecture) != architecture:
-            raise InputError(
-                initial, "has another architecture or basis", "use the settings that it was made with"
-            )
-        model = hamiltonian_model(content, device="cpu")
-        model.net.requires_grad_(True)
-        return replace(model, overlap=overlap)
     samples = [baseline_sample(entry) for entry in train]
     baseline = fit_hamiltonian(samples, overlap.basis) if section.delta else None
     return HamiltonianModel(new_net(architecture, seed), overlap, baseline)
+
+
+def _started_model(
+    initial: str | os.PathLike[str],
+    architecture: ElectronArchitecture,
+    section: Any,
+    overlap: TwoCentreTables,
+) -> HamiltonianModel:
+    """Model of a file with the tables `overlap`, if it is what section and labels ask for."""
+    content = load_model(initial, "electron")
+    model = hamiltonian_model(content, device="cpu", where=initial)
+    of_model, chosen = model.net.arch.to_dict(), architecture.to_dict()
+    _refuse_other_labels(initial, model.net.arch, architecture)
+    given = given_keys(section)
+    if of_model["message_cutoff"] == of_model["support"] <= section.message_cutoff:
+        given -= {"message_cutoff"}  # it was shortened to the support
+    refuse_other_architecture(
+        initial,
+        "training.electron",
+        of_model | {"delta": model.baseline is not None},
+        chosen | {"delta": section.delta},
+        given,
+    )
+    model.net.requires_grad_(True)
+    return replace(model, overlap=overlap)
+
+
+def _refuse_other_labels(
+    initial: str | os.PathLike[str], of_model: ElectronArchitecture, of_labels: ElectronArchitecture
+) -> None:
+    """Refuse labels that differ from the model's in basis, spin or range of the orbitals."""
+    remedy = "train on these labels from the beginning"
+    if Basis(of_model.shells) != Basis(of_labels.shells):
+        raise InputError(initial, f"has basis {of_model.shells}, the labels {of_labels.shells}", remedy)
+    if of_model.spin != of_labels.spin:
+        raise InputError(initial, f"is of spin {of_model.spin!r}, the labels of {of_labels.spin!r}", remedy)
+    if abs(of_model.support - of_labels.support) > SUPPORT_TOLERANCE:
+        reach = f"orbitals reach {of_model.support:.4f} Å, those of the labels {of_labels.support:.4f} Å"
+        raise InputError(initial, reach, remedy)
+
+
+def _species(train: Sequence[LabelEntry], initial: str | os.PathLike[str] | None) -> list[int]:
+    """Atomic numbers of the structures, and of the model that the training started from."""
+    earlier = [] if initial is None else load_model(initial, "electron").species
+    return sorted({*earlier, *(int(number) for entry in train for number in entry.atoms.numbers)})

@@ -84,27 +84,38 @@ def set_statistics(model: HamiltonianModel, examples: Sequence[Example]) -> None
         for name, buffer in net.named_buffers():
             if name.startswith("scale_"):
                 buffer.zero_()  # stays so for what no example has: `ElectronNet.trained_on`
-        for key in {key for example in examples for key in example.targets}:
-            irreps = net.block_irreps[species_pair(key)]
-            values = torch.cat([example.targets[key] for example in examples if key in example.targets])
-            if key.startswith("onsite"):
-                scalar = torch.from_numpy((irreps.degree == 0) & (irreps.parity == 1))
-                shift = torch.where(scalar, values.mean(dim=0), torch.zeros(irreps.size, dtype=values.dtype))
-                getattr(net, f"shift_{key}").copy_(shift)
-                values = values - shift
-            mean_square = values.square().mean(dim=0)
-            if len(set(species_pair(key))) == 1:
-                # Either direction may be listed: a channel and its conjugate share their scale.
-                mean_square = (mean_square + irreps.transpose(values).square().mean(dim=0)) / 2
-            scale = torch.ones(irreps.size, dtype=values.dtype)
-            for place in irreps.channel_slices:
-                scale[place] = mean_square[place].mean().sqrt().clamp(min=SMALLEST_SCALE)
-            getattr(net, f"scale_{key}").copy_(scale)
+        complete_statistics(model, examples)
         for name, stack in net.stacks.items():
             near = 2 * sum(len(example.graph.messages[name]) for example in examples)
             mean = max(near / sum(example.graph.n_atoms for example in examples), 1.0)
             for update in stack.node_updates:
                 update.inverse_sqrt_neighbours.fill_(mean**-0.5)
+
+
+@torch.no_grad()
+def complete_statistics(model: HamiltonianModel, examples: Sequence[Example]) -> None:
+    """Shift and scale of every output that has none yet and that the examples have."""
+    for key in {key for example in examples for key in example.targets}:
+        if not model.net.trained_on(key):
+            _set_scale(model, key, [example.targets[key] for example in examples if key in example.targets])
+
+
+def _set_scale(model: HamiltonianModel, key: str, targets: Sequence[Tensor]) -> None:
+    net = model.net
+    irreps, values = net.block_irreps[species_pair(key)], torch.cat(list(targets))
+    if key.startswith("onsite"):
+        scalar = torch.from_numpy((irreps.degree == 0) & (irreps.parity == 1))
+        shift = torch.where(scalar, values.mean(dim=0), torch.zeros(irreps.size, dtype=values.dtype))
+        getattr(net, f"shift_{key}").copy_(shift)
+        values = values - shift
+    mean_square = values.square().mean(dim=0)
+    if len(set(species_pair(key))) == 1:
+        # Either direction may be listed: a channel and its conjugate share their scale.
+        mean_square = (mean_square + irreps.transpose(values).square().mean(dim=0)) / 2
+    scale = torch.ones(irreps.size, dtype=values.dtype)
+    for place in irreps.channel_slices:
+        scale[place] = mean_square[place].mean().sqrt().clamp(min=SMALLEST_SCALE)
+    getattr(net, f"scale_{key}").copy_(scale)
 
 
 def common_spin(entries: Sequence[LabelEntry], section: Any) -> str:

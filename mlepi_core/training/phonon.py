@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlepi_core.artefacts import InputError, digest
+from mlepi_core.artefacts import InputError, digest, sha256_file
 from mlepi_core.formats.store import LabelEntry
-from mlepi_core.nn.model_file import ModelFile, load_phonon_net, resolve_device
+from mlepi_core.nn.model_file import ModelFile, check_species, load_model, load_phonon_net, resolve_device
 from mlepi_core.nn.phonon import PhononArchitecture, PhononNet, PhononStatistics
 from mlepi_core.nn.phonon_accelerators import accelerate
 from mlepi_core.nn.phonon_graph import PhononBatch, PhononGraph, collate
@@ -24,6 +24,7 @@ from mlepi_core.training.fit import Prepared, fit
 from mlepi_core.training.loop import TrainingPaths, TrainingResult
 from mlepi_core.training.phonon_metrics import energy_force_errors, error_row, labelled_graph, predict_graphs
 from mlepi_core.training.schedule import LoopSettings
+from mlepi_core.training.start import given_keys, refuse_other_architecture
 
 __all__ = [
     "PhononLoss",
@@ -173,15 +174,7 @@ def check_selection(entries: Sequence[LabelEntry], purpose: str) -> None:
 
 
 def training_statistics(graphs: Sequence[PhononGraph], net: PhononNet) -> PhononStatistics:
-    """Mean neighbours per relation, rms centred force (eV/Å), E0 per species (eV).
-
-    E0 is fitted by least squares to the labels' energies per atom minus those of the untrained net, so that
-    training starts without an offset. The constant has no effect on forces.
-    """
-    composition = np.array(
-        [np.bincount(graph.species, minlength=len(net.species)) for graph in graphs], dtype=float
-    )
-    n_atoms = composition.sum(axis=1)
+    """Mean neighbours per relation, rms centred force (eV/Å), E0 per species (eV; see `atomic_energies`)."""
     forces = np.concatenate([graph.labels()[1] for graph in graphs])
     neighbours = {
         relation: float(np.concatenate([graph.tables[relation].count for graph in graphs]).mean())
@@ -189,10 +182,25 @@ def training_statistics(graphs: Sequence[PhononGraph], net: PhononNet) -> Phonon
     }
     statistics = PhononStatistics(neighbours, float(np.sqrt((forces**2).mean())), [0.0] * len(net.species))
     net.set_statistics(statistics)
-    untrained = np.array([energy for energy, _ in predict_graphs(net, graphs)])
-    residual = np.array([graph.labels()[0] for graph in graphs]) - untrained
-    e0, *_ = np.linalg.lstsq(composition / n_atoms[:, None], residual / n_atoms, rcond=None)
-    return replace(statistics, e0=[float(value) for value in e0])
+    return replace(statistics, e0=atomic_energies(graphs, net))
+
+
+def atomic_energies(graphs: Sequence[PhononGraph], net: PhononNet) -> list[float]:
+    """E0 per species (eV) with which the net, as it is now, has the energies of the structures on average.
+
+    The smallest change of the net's E0 that fits the labels' energies per atom by least squares: training
+    then starts without an offset, and where compositions do not tell the species apart their differences
+    stay. The constants have no effect on forces.
+    """
+    composition = np.array(
+        [np.bincount(graph.species, minlength=len(net.species)) for graph in graphs], dtype=float
+    )
+    present = net.e0.double().cpu().numpy()
+    predicted = np.array([energy for energy, _ in predict_graphs(net, graphs)]) + composition @ present
+    residual = np.array([graph.labels()[0] for graph in graphs]) - predicted
+    n_atoms = composition.sum(axis=1)
+    change, *_ = np.linalg.lstsq(composition / n_atoms[:, None], residual / n_atoms, rcond=None)
+    return [float(value) for value in present + change]
 
 
 def entries_digest(entries: Sequence[LabelEntry]) -> str:
@@ -246,7 +254,9 @@ def train_phonon(
     seed
         In place of the section's.
     initial
-        Model file whose weights to start from instead of random ones.
+        Model file to start from instead of random weights. Its species, architecture and statistics stay,
+        but for the atomic energies: those are fitted to the training structures, whose energies may have
+        another zero.
 
     Returns
     -------
@@ -270,12 +280,21 @@ def prepare_phonon(
     check_selection(train, "train")
     check_selection(validation, "validation")
     seed = int(getattr(section, "seed", 1) if seed is None else seed)
-    architecture = _from_section(PhononArchitecture, section)
-    species = sorted({int(number) for entry in train for number in entry.atoms.numbers})
-    net = _initial_net(species, architecture, seed, initial)
+    if initial is None:
+        present = sorted({int(number) for entry in train for number in entry.atoms.numbers})
+        net = _new_net(present, _from_section(PhononArchitecture, section), seed)
+    else:
+        net = _started_net(initial, section)
+    architecture, species = net.architecture, net.species
+    for entry in (*train, *validation):
+        check_species(species, entry.atoms.numbers, entry.name)
     graphs = [labelled_graph(entry, species, net.cutoffs) for entry in train]
     held_out = [labelled_graph(entry, species, net.cutoffs) for entry in validation]
-    statistics = training_statistics(graphs, net)
+    if initial is None:
+        statistics = training_statistics(graphs, net)
+    else:
+        kept = PhononStatistics(**load_model(initial, "phonon").statistics)
+        statistics = replace(kept, e0=atomic_energies(graphs, net))
     for graph in (*graphs, *held_out):
         graph.energy = graph.labels()[0] - float(np.asarray(statistics.e0)[graph.species].sum())
     net.set_statistics(statistics)
@@ -294,7 +313,8 @@ def prepare_phonon(
         | {"seed": seed, "dtype": str(net.dtype).removeprefix("torch."), "accelerator": accelerator}
     )
     data = entries_digest([*train, *validation])
-    identity = [architecture.to_dict(), config, data, source_digest(), str(initial or "")]
+    start = "" if initial is None else sha256_file(initial)
+    identity = [architecture.to_dict(), config, data, source_digest(), start]
     return Prepared(
         PhononTask(net, graphs, held_out, loss, seed=seed, **batches),
         settings,
@@ -306,24 +326,26 @@ def prepare_phonon(
             statistics=asdict(statistics),
             data_digest=data,
             config=config,
+            start_sha256=start,
         ),
         digest(identity),
     )
 
 
-def _initial_net(
-    species: list[int], architecture: PhononArchitecture, seed: int, initial: str | os.PathLike[str] | None
-) -> PhononNet:
+def _new_net(species: list[int], architecture: PhononArchitecture, seed: int) -> PhononNet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = PhononNet(species, architecture)
-    if initial is not None:
-        source = load_phonon_net(initial)
-        if source.species != species or source.architecture != architecture:
-            raise InputError(
-                initial, "has other species or another architecture", "use the settings that it was made with"
-            )
-        net.load_state_dict(source.state_dict())
+        return PhononNet(species, architecture)
+
+
+def _started_net(initial: str | os.PathLike[str], section: Any) -> PhononNet:
+    """Net of a model file, if it is what the section asks for."""
+    load_model(initial, "phonon")  # a single model, no committee
+    net = load_phonon_net(initial).requires_grad_(True)
+    chosen = asdict(_from_section(PhononArchitecture, section))
+    refuse_other_architecture(
+        initial, "training.phonon", asdict(net.architecture), chosen, given_keys(section)
+    )
     return net
 
 

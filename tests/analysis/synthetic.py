@@ -11,6 +11,7 @@ from mlepi_core.artefacts import write_json
 from mlepi_core.config.figures import FiguresSection
 from mlepi_core.inference.calibration import calibration_rows
 from mlepi_core.stages.figures import figure
+from tests.analysis.synthetic_study import history_table, study_table
 
 TEMPERATURES = (0.0, 100.0, 200.0, 300.0)
 WINDOWS = ((0.03, 0.10), (0.03, 0.05), (0.05, 0.10))
@@ -27,7 +28,12 @@ FIGURE_TABLES = {
     "velocity": {"velocity": "velocity"},
     "convergence": {"convergence": "convergence"},
     "timing": {"timing": "timing"},
+    "ablation": {"study": "study"},
+    "learning_curve_cells": {"study": "study"},
+    "learning_curve_time": {"history": "study_history"},
 }
+#: Figures of a study, which are no part of the report of a run.
+STUDY_FIGURES = ("ablation", "learning_curve_cells", "learning_curve_time")
 _RATIOS = {"manifold": 0.982, "bilayer": 0.961, "operator": 0.988}
 _NAIVE = {0.03: 0.47, 0.05: 0.62, 0.10: 0.92}
 
@@ -72,6 +78,8 @@ def write_tables(folder: Path) -> dict[str, Path]:
         "convergence": _convergence(generator),
         "estimators": _estimators(),
         "timing": _timing(),
+        "study": study_table(),
+        "study_history": history_table(),
     }
     paths = {}
     for name, table in tables.items():

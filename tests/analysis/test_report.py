@@ -14,8 +14,11 @@ from mlepi_core.analysis.captions import CAPTIONS
 from mlepi_core.analysis.registry import FIGURES
 from mlepi_core.artefacts import InputError
 from mlepi_core.config import Settings
+from mlepi_core.config.models import ModelsSection
 from mlepi_core.stages.report import report
+from tests.analysis.synthetic import STUDY_FIGURES
 
+IN_REPORT = set(FIGURES) - set(STUDY_FIGURES)
 SETTINGS = Settings.model_validate({"sampling": {"imaginary": "floor", "floor_cm1": 25}})
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
@@ -65,7 +68,7 @@ def test_self_contained_and_well_formed(page: str) -> None:
 
 def test_all_figures_and_tables(page: str) -> None:
     assert set(FIGURES) == set(CAPTIONS)
-    assert page.count("data:image/svg+xml;base64,") == len(FIGURES) - 1  # no calibration of a single model
+    assert page.count("data:image/svg+xml;base64,") == len(IN_REPORT) - 1  # no calibration of a single model
     assert "one model each, no committee" in page
     for words in (
         "two-centre baseline",
@@ -118,6 +121,32 @@ def test_run_without_static_references_has_no_such_section(run_folder: Path, tmp
     path.write_text(path.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
     report(folder, folder / "report.html", SETTINGS)
     assert "Static velocity" not in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_networks_that_were_not_trained_in_the_run(run_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder)
+    origin = {"file": "released/electron.pt", "sha256": "ab" * 32, "steps": [7000], "mlepi": "0.1.0"}
+    source = {"file": "cells.h5", "sha256": "cd" * 32, "splits": {"train": 42, "validation": 5}}
+    (folder / "models").mkdir(exist_ok=True)
+    path = folder / "models" / "electron.origin.json"
+    path.write_text(json.dumps(origin | {"sources": [source]}), encoding="utf-8")
+    settings = SETTINGS.model_copy(update={"models": ModelsSection(electron="released/electron.pt")})
+    report(folder, folder / "report.html", settings)
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "The electron network was not trained in this run but taken from a file" in page
+    assert "the phonon network was trained in it" in page
+    assert "2000 training steps (phonon) and 7000 training steps before this run (electron)" in page
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", line) for line in page.splitlines() if "<td" in line]
+    what = "1 model, 7000 steps, mlepi 0.1.0"
+    assert ["electron network", "released/electron.pt", "ab" * 8, what] in rows
+    assert ["– trained on", "cells.h5", "cd" * 8, "42 train, 5 validation"] in rows
+    listing = page.partition("<pre>")[2]
+    assert "energy_weight" in listing
+    assert "huber" not in listing
+    path.unlink()
+    with pytest.raises(InputError, match=r"electron\.origin\.json"):
+        report(folder, folder / "report.html", settings)
 
 
 def test_soft_modes_and_artefact_are_said(page: str) -> None:
@@ -175,12 +204,12 @@ def test_huge_svg_is_replaced_by_png(
     monkeypatch.setattr("mlepi_core.analysis.results.LARGEST_SVG_BYTES", 10)
     report(run_folder, tmp_path / "report.html", SETTINGS)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == len(FIGURES) - 1
+    assert page.count("data:image/png;base64,") == len(IN_REPORT) - 1
 
 
 def test_committee_shows_its_calibration(run_folder: Path, tmp_path: Path) -> None:
     report(run_folder, tmp_path / "report.html", SETTINGS.model_copy(update={"committee": 3}))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/svg+xml;base64,") == len(FIGURES)
+    assert page.count("data:image/svg+xml;base64,") == len(IN_REPORT)
     assert "Calibration of the committees" in page
     assert "committees of 3 models each" in page

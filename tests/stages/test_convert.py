@@ -143,3 +143,17 @@ def test_missing_out_file_is_reported(tmp_path):
     path = _unpack("graphene_prim", tmp_path)
     path.with_suffix(".out").unlink()
     assert convert(path, tmp_path / "g.h5")["without_energy"] == ["graphene_prim"]
+
+
+def test_some_entries_get_a_split_of_their_own(tmp_path):
+    source = RESOURCES / "bilayer-graphene" / "slips.h5"
+    convert(source, tmp_path / "some.h5", split="train", names=["bg_slip_05", "bg_slip_01"])
+    with LabelStore(tmp_path / "some.h5") as store:
+        assert store.splits() == {"bg_slip_01": "train", "bg_slip_05": "train"}
+
+
+def test_unknown_entries_are_named(tmp_path):
+    source = RESOURCES / "bilayer-graphene" / "slips.h5"
+    with pytest.raises(InputError, match="no source has bg_slip_99"):
+        convert(source, tmp_path / "some.h5", names=["bg_slip_01", "bg_slip_99"])
+    assert not (tmp_path / "some.h5").exists()
