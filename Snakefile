@@ -56,11 +56,12 @@ localrules:
     verify_labels,
     build_structure,
     join_models,
+    take_model,
+    model_card,
     gather_errors,
     gather_calibration,
     gather_timing,
-    write_report,
-    write_manifest,
+    gather_study,
 
 
 include: "rules/common.smk"
@@ -71,13 +72,18 @@ include: "rules/sample.smk"
 include: "rules/hamiltonian.smk"
 include: "rules/aggregate.smk"
 include: "rules/figures.smk"
-include: "rules/report.smk"
+include: "rules/study.smk"
+
+
+if not STUDY:
+
+    include: "rules/report.smk"
 
 
 rule all:
     default_target: True
     input:
-        network_files if SETTINGS.networks_only else run_files,
+        study_files if STUDY else network_files if SETTINGS.networks_only else run_files,
 
 
 rule networks:

@@ -26,6 +26,10 @@ DATA_FILES = sorted(
     {*TRAINING_STORES, *REFERENCE_STORES, *PHONON_REFERENCES, *DERIVATIVE_REFERENCES, *STATIC_REFERENCES}
 )
 NETWORKS = sorted(SETTINGS.training.networks, reverse=True)
+TRAINED = SETTINGS.trained_networks
+TAKEN = {kind: getattr(SETTINGS.models, kind) for kind in SETTINGS.taken_networks}
+STUDY = SETTINGS.run.target == "study"
+VARIANTS = {(variant.network, variant.name): variant for variant in SETTINGS.study.variants}
 MEMBERS = range(1, SETTINGS.committee + 1)
 ALL_SECTIONS = sorted(type(SETTINGS).model_fields)
 ELECTRON_CODE, PHONON_CODE = "*.electron*", "*.phonon*"
@@ -114,6 +118,27 @@ FIGURES |= {
     for name in CALIBRATION
 }
 
+# A study has tables and figures of its own and makes no others.
+STUDY_TABLES = ["study.csv", "study_history.csv", "study.md"]
+STUDY_FIGURES = {
+    "ablation": {
+        "input": {"study": "<results>/tables/study.csv"},
+        "category": "Study",
+    },
+    "learning_curve_cells": {
+        "input": {"study": "<results>/tables/study.csv"},
+        "category": "Study",
+    },
+    "learning_curve_time": {
+        "input": {"history": "<results>/tables/study_history.csv"},
+        "category": "Study",
+    },
+}
+if not SETTINGS.compares_train_cells:
+    del STUDY_FIGURES["learning_curve_cells"]
+if STUDY:
+    FIGURES |= STUDY_FIGURES
+
 # Of these a run that ends with the networks makes those of the networks that it trains.
 NETWORK_TABLES = {"phonon": [], "electron": ["gauge", "bands", "band_errors"]}
 NETWORK_FIGURES = {"phonon": ["parity_phonon"], "electron": ["parity_electron", "bands"]}
@@ -164,6 +189,63 @@ def members(pattern):
     return [pattern.replace("{member}", str(member)) for member in MEMBERS]
 
 
+def either(kinds):
+    """Pattern of the wildcard `kind` of a rule for some networks; of none for no network."""
+    return "|".join(kinds) or "none"
+
+
+def taken_model(wildcards):
+    """Model file that the configuration names instead of training this network."""
+    return TAKEN[wildcards.kind]
+
+
+def origins(wildcards):
+    """Where the networks come from that the run has not trained."""
+    return expand("<results>/models/{kind}.origin.json", kind=TAKEN)
+
+
+def card_tables(wildcards):
+    """Tables that a network's card shows beside its errors."""
+    if wildcards.kind == "electron":
+        return {"bands": "<results>/tables/band_errors.csv"}
+    return {} if SETTINGS.networks_only else {"phonon_errors": "<results>/tables/phonon_errors.csv"}
+
+
+def study_cfg(*keys):
+    """Those parts of the configuration, and the section of its network as the job's variant has it.
+
+    Other variants are not in it, so that only those are trained again whose own settings change.
+    """
+
+    def text(wildcards):
+        variant = VARIANTS[wildcards.kind, wildcards.variant]
+        settings = SETTINGS.trained_as(variant, int(wildcards.get("seed", 0)))
+        return stage_config(settings, f"training.{wildcards.kind}", *keys)
+
+    return text
+
+
+def study_code(stage):
+    """Digest of a stage's code for the job's network alone."""
+    digests = {"phonon": code(stage, without=ELECTRON_CODE), "electron": code(stage, without=PHONON_CODE)}
+    return lambda wildcards: digests[wildcards.kind]
+
+
+def study_overlaps(wildcards):
+    """Two-centre tables, which only the network of Hamiltonians needs."""
+    return "<results>/labels/two_centre.h5" if wildcards.kind == "electron" else []
+
+
+def every_variant(name):
+    """A file of all variants of the study."""
+    return [f"<results>/study/{kind}/{variant}/{name}" for kind, variant in VARIANTS]
+
+
+def every_training(name):
+    """A file of all trainings of the study."""
+    return [path for seed in SETTINGS.study.seeds for path in every_variant(f"seed{seed}/{name}")]
+
+
 def per_temperature(pattern):
     """Files of one temperature, one for each block."""
 
@@ -199,16 +281,28 @@ def kept_hamiltonians(wildcards):
 
 def table_files(wildcards):
     """All tables for readers."""
+    if STUDY:
+        return expand("<results>/tables/{name}", name=STUDY_TABLES)
     return expand("<results>/tables/{name}.csv", name=TABLES)
 
 
 def figure_files(wildcards):
     """All figures in both formats with their numbers."""
-    return expand("<results>/figures/{name}.{kind}", name=FIGURES, kind=["png", "svg", "csv"])
+    names = STUDY_FIGURES if STUDY else FIGURES
+    return expand("<results>/figures/{name}.{kind}", name=names, kind=["png", "svg", "csv"])
+
+
+def study_files(wildcards):
+    """Tables and figures of a study."""
+    return [*table_files(wildcards), *figure_files(wildcards)]
 
 
 def network_files(wildcards):
-    """Models, tables and figures of the networks alone."""
+    """Models, tables and figures of the networks alone.
+
+    In a complete run the card of the phonon network shows phonons: it belongs to the target `all`.
+    """
+    cards = [kind for kind in NETWORKS if kind == "electron" or SETTINGS.networks_only]
     tables = ["errors", *CALIBRATION, *(name for kind in NETWORKS for name in NETWORK_TABLES[kind])]
     figures = [
         "learning_curves",
@@ -217,6 +311,7 @@ def network_files(wildcards):
     ]
     return [
         *expand("<results>/models/{kind}.pt", kind=NETWORKS),
+        *expand("<results>/models/{kind}.md", kind=cards),
         *expand("<results>/tables/{name}.csv", name=tables),
         *expand("<results>/figures/{name}.{kind}", name=figures, kind=["png", "svg", "csv"]),
     ]
@@ -227,6 +322,7 @@ def run_files(wildcards):
     return [
         "<results>/report.html",
         "<results>/manifest.json",
+        *expand("<results>/models/{kind}.md", kind=NETWORKS),
         *table_files(wildcards),
         *figure_files(wildcards),
         *kept_hamiltonians(wildcards),

@@ -43,7 +43,7 @@ rule fit_overlap:
         mem_mb=3000,
         runtime=60,
     params:
-        cfg=cfg("labels.overlap_smoothing"),
+        cfg=cfg("labels.overlap_smoothing", "labels.hold_out_rms_force"),
         code=code("overlap"),
         sums=sums(TRAINING_STORES),
     script:

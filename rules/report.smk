@@ -1,6 +1,11 @@
 # The report page and the manifest of the run.
 
 
+localrules:
+    write_report,
+    write_manifest,
+
+
 rule write_report:
     """Write the report page."""
     input:
@@ -8,6 +13,7 @@ rule write_report:
         tables=table_files,
         velocity_details="<results>/tables/velocity.json",
         relaxation="<results>/phonons/relaxation.json",
+        origins=origins,
     output:
         ensure("<results>/report.html", non_empty=True),
     log:
@@ -36,7 +42,7 @@ rule write_manifest:
         "<results>/tables/velocity.json",
         "<results>/models/phonon.pt",
         "<results>/models/electron.pt",
-        "<results>/labels/two_centre.h5",
+        ["<results>/labels/two_centre.h5"] if "electron" in TRAINED else [],
         "<results>/phonons/phonopy_params.yaml",
         "<results>/phonons/reference.extxyz",
         "<results>/quantities/static.h5",

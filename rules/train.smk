@@ -21,7 +21,7 @@ rule train_phonon:
         mem_mb=4000,
         runtime=720,
     params:
-        cfg=cfg("training.phonon", "device"),
+        cfg=cfg("training.phonon", "labels.hold_out_rms_force", "device"),
         code=code("train", without=ELECTRON_CODE),
         sums=sums(TRAINING_STORES),
         kind="phonon",
@@ -51,7 +51,7 @@ rule train_electron:
         mem_mb=4000,
         runtime=720,
     params:
-        cfg=cfg("training.electron", "device"),
+        cfg=cfg("training.electron", "labels.hold_out_rms_force", "device"),
         code=code("train", without=PHONON_CODE),
         sums=sums(TRAINING_STORES),
         kind="electron",
@@ -72,6 +72,8 @@ rule join_models:
         "<logs>/join_models/{kind}.log",
     benchmark:
         "<benchmarks>/join_models/{kind}.jsonl"
+    wildcard_constraints:
+        kind=either(TRAINED),
     conda:
         "../envs/networks.yaml"
     threads: 1
@@ -83,6 +85,34 @@ rule join_models:
         code=code("committee", without=[ELECTRON_CODE, PHONON_CODE]),
     script:
         "../workflow_scripts/join_models.py"
+
+
+rule take_model:
+    """Take a network that was trained before, with its history and a note on its origin."""
+    input:
+        taken_model,
+    output:
+        model="<results>/models/{kind}.pt",
+        history=ensure("<results>/tables/history_{kind}.csv", non_empty=True),
+        origin=ensure("<results>/models/{kind}.origin.json", non_empty=True),
+    log:
+        "<logs>/take_model/{kind}.log",
+    benchmark:
+        "<benchmarks>/take_model/{kind}.jsonl"
+    wildcard_constraints:
+        kind=either(TAKEN),
+    conda:
+        "../envs/networks.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        cfg=cfg("committee"),
+        code=code("models", without=[ELECTRON_CODE, PHONON_CODE]),
+        sums=lambda wildcards: sums([taken_model(wildcards)]),
+    script:
+        "../workflow_scripts/take_model.py"
 
 
 rule evaluate_phonon:
@@ -106,7 +136,7 @@ rule evaluate_phonon:
         mem_mb=4000,
         runtime=60,
     params:
-        cfg=cfg("device"),
+        cfg=cfg("labels.hold_out_rms_force", "device"),
         code=code("evaluate", without=ELECTRON_CODE),
         sums=sums(TRAINING_STORES + REFERENCE_STORES),
     script:
@@ -135,7 +165,7 @@ rule evaluate_electron:
         mem_mb=4000,
         runtime=60,
     params:
-        cfg=cfg("device"),
+        cfg=cfg("labels.hold_out_rms_force", "device"),
         code=code("evaluate", without=PHONON_CODE),
         sums=sums(TRAINING_STORES + REFERENCE_STORES),
     script:
@@ -165,6 +195,34 @@ rule gather_errors:
         "../workflow_scripts/gather_errors.py"
 
 
+rule model_card:
+    """Describe a network: data, settings, errors, range of validity."""
+    input:
+        unpack(card_tables),
+        model="<results>/models/{kind}.pt",
+        errors="<results>/evaluation/{kind}.json",
+        stores=ancient(TRAINING_STORES),
+        verified=verified(TRAINING_STORES),
+    output:
+        ensure("<results>/models/{kind}.md", non_empty=True),
+    log:
+        "<logs>/model_card/{kind}.log",
+    benchmark:
+        "<benchmarks>/model_card/{kind}.jsonl"
+    conda:
+        "../envs/networks.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        cfg=cfg("labels.hold_out_rms_force"),
+        code=code("model_card", without=[ELECTRON_CODE, PHONON_CODE]),
+        sums=sums(TRAINING_STORES),
+    script:
+        "../workflow_scripts/model_card.py"
+
+
 rule calibrate_phonon:
     """Spread of a committee's forces beside their true errors on held-out labels."""
     input:
@@ -185,7 +243,7 @@ rule calibrate_phonon:
         mem_mb=4000,
         runtime=60,
     params:
-        cfg=cfg("device"),
+        cfg=cfg("labels.hold_out_rms_force", "device"),
         code=code("calibrate", without=ELECTRON_CODE),
         sums=sums(TRAINING_STORES + REFERENCE_STORES),
     script:
@@ -212,7 +270,7 @@ rule calibrate_electron:
         mem_mb=4000,
         runtime=60,
     params:
-        cfg=cfg("device"),
+        cfg=cfg("labels.hold_out_rms_force", "device"),
         code=code("calibrate", without=PHONON_CODE),
         sums=sums(TRAINING_STORES + REFERENCE_STORES),
     script:

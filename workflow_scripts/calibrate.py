@@ -9,6 +9,7 @@ with job(snakemake) as run:
         snakemake.input.model,
         snakemake.input.stores,
         snakemake.output[0],
+        hold_out=run.cfg["labels.hold_out_rms_force"],
         device=run.cfg["device"],
         progress=run.progress,
     )

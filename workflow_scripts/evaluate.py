@@ -11,6 +11,7 @@ with job(snakemake) as run:
         snakemake.output.errors,
         snakemake.output.parity,
         snakemake.output.get("gauge"),
+        hold_out=run.cfg["labels.hold_out_rms_force"],
         device=run.cfg["device"],
         progress=run.progress,
     )

@@ -5,5 +5,9 @@ from _job import job
 with job(snakemake) as run:
     from mlepi_core.stages.overlap import overlap
 
-    smoothing = run.cfg["labels.overlap_smoothing"]
-    overlap(snakemake.input.stores, snakemake.output[0], smoothing=smoothing)
+    overlap(
+        snakemake.input.stores,
+        snakemake.output[0],
+        smoothing=run.cfg["labels.overlap_smoothing"],
+        hold_out=run.cfg["labels.hold_out_rms_force"],
+    )

@@ -1,4 +1,4 @@
-"""Train one member of one of the two networks."""
+"""Train one of the two networks: a member of a committee, or a variant of a study."""
 
 from _job import job
 
@@ -12,9 +12,10 @@ with job(snakemake) as run:
         snakemake.input.stores,
         snakemake.output.model,
         restart_dir=snakemake.params.restart,
+        hold_out=run.cfg["labels.hold_out_rms_force"],
         device=run.cfg["device"],
         progress=run.progress,
         history_csv=snakemake.output.history,
-        tables=snakemake.input.get("tables"),
-        member=int(snakemake.wildcards.member),
+        tables=snakemake.input.get("tables") or None,
+        member=int(snakemake.wildcards.get("member", 1)),
     )

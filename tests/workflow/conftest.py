@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.tree import BUNDLES, PARTS, Tree, write_sums
+from tests.workflow.tree import BUNDLES, MODELS, PARTS, Tree, write_sums
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +31,10 @@ def fresh_tree(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Tree:
         for file in (root / folder).iterdir():
             (path / folder / file.name).write_text(f"stand-in for {file.name}\n", encoding="utf-8")
         write_sums(path / folder)
+    (path / MODELS).mkdir(parents=True)
+    for kind in ("phonon", "electron"):
+        (path / MODELS / f"{kind}.pt").write_text(f"stand-in for the {kind} model\n", encoding="utf-8")
+    write_sums(path / MODELS)
     return Tree(path)
 
 

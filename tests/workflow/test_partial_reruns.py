@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.tree import LABELS, RAW, Tree
+from tests.workflow.tree import LABELS, MODELS, RAW, Tree
 
 END = {"write_report", "write_manifest"}
 TIMING = {"gather_timing", "draw_timing"}
@@ -22,7 +22,7 @@ PHONONS = {"compute_phonons", "tabulate_phonons", "draw_phonon_bands"}
 BANDS = {"compare_bands", "draw_bands"}
 JOIN = {"join_models", "draw_learning_curves"}
 CALIBRATION = {"calibrate_phonon", "calibrate_electron", "gather_calibration", "draw_calibration"}
-ERRORS = {"gather_errors", "draw_parity_phonon", "draw_parity_electron"}
+ERRORS = {"gather_errors", "model_card", "draw_parity_phonon", "draw_parity_electron"}
 AFTER_PHONON_NET = {"evaluate_phonon"} | ERRORS | PHONONS | STATIC | SAMPLES | HAMILTONIANS | TIMING | END
 DERIVATIVES = {"derive_hamiltonian", "freeze_phonons"}
 AFTER_ELECTRON_NET = (
@@ -153,6 +153,21 @@ def test_committee_trains_only_what_is_new(tree: Tree) -> None:
 
 
 @pytest.mark.slow
+def test_another_content_of_a_model_that_is_taken(tree: Tree) -> None:
+    tree.configure(models={"electron": f"{MODELS}/electron.pt"})
+    after = {"take_model", "draw_learning_curves"} | AFTER_ELECTRON_NET
+    assert set(tree.planned()) == after
+    tree.finish()
+    assert tree.planned() == {}
+    touch_all(tree.path / MODELS)
+    assert tree.planned() == {}
+    tree.replace_label("phonon.pt", folder=MODELS)
+    assert tree.planned() == {}
+    tree.replace_label("electron.pt", folder=MODELS)
+    assert set(tree.planned()) == after
+
+
+@pytest.mark.slow
 def test_velocity_setting(tree: Tree) -> None:
     tree.configure(velocity={"directions": 2})
     measurements = {"measure_static", "measure_samples", "gather_temperature", "compare_static_velocity"}
@@ -230,7 +245,8 @@ def test_replaced_reference_store_trains_nothing(tree: Tree) -> None:
 @pytest.mark.slow
 def test_replaced_phonon_reference(tree: Tree) -> None:
     tree.replace_label("slip.csv")
-    assert set(tree.planned()) == {"verify_labels", "tabulate_phonons", "draw_phonon_bands"} | TIMING | END
+    phonons = {"tabulate_phonons", "draw_phonon_bands", "model_card"}
+    assert set(tree.planned()) == {"verify_labels"} | phonons | TIMING | END
 
 
 @pytest.mark.slow

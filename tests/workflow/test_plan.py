@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.workflow.tree import RULE_LINE, Tree
+from tests.workflow.tree import MODELS, RULE_LINE, Tree
 
 
 @pytest.mark.parametrize("name", [pytest.param("config", marks=pytest.mark.slow), "test", "paper"])
@@ -33,6 +33,35 @@ def test_configurations_of_networks_alone(fresh_tree: Tree, name: str, networks:
     assert not others & rules
     assert f"results/{name}/tables/gauge.csv" in text
     assert re.search(r"Rough cost of a full run: .* GPU; disk \d+ MB", text)
+
+
+def test_released_networks_are_not_trained(fresh_tree: Tree) -> None:
+    """Everything else is made, and no two-centre tables, which only a training needs."""
+    text = fresh_tree.snakemake("-n", "--cores", "2", "--configfile", "config/pretrained.yaml").stdout
+    rules = RULE_LINE.findall(text)
+    assert rules.count("take_model") == rules.count("model_card") == 2
+    assert {"evaluate_phonon", "evaluate_electron", "sample_block", "write_report"} <= set(rules)
+    assert not {"train_phonon", "train_electron", "join_models", "fit_overlap"} & set(rules)
+    assert f"input: {MODELS}/electron.pt" in text
+
+
+def test_one_network_taken_and_the_other_trained(fresh_tree: Tree, tmp_path: Path) -> None:
+    config = yaml.safe_load((fresh_tree.path / "config/test.yaml").read_text(encoding="utf-8"))
+    path = tmp_path / "mixed.yaml"
+    path.write_text(yaml.safe_dump(config | {"models": {"phonon": f"{MODELS}/phonon.pt"}}), encoding="utf-8")
+    rules = RULE_LINE.findall(fresh_tree.snakemake("-n", "--cores", "2", "--configfile", str(path)).stdout)
+    assert rules.count("take_model") == rules.count("join_models") == rules.count("train_electron") == 1
+    assert "train_phonon" not in rules
+
+
+def test_full_training_names_the_data_that_are_missing(fresh_tree: Tree) -> None:
+    arguments = ("-n", "--cores", "2", "--configfile", "config/bilayer-graphene.yaml")
+    done = fresh_tree.snakemake(*arguments, check=False)
+    assert done.returncode != 0
+    place = "config/bilayer-graphene.yaml: labels.path[3] = data/bilayer-graphene/bilayer-rigid.h5"
+    assert f"{place}: no such file or folder; put the data there, or set labels.path" in done.stdout
+    assert "labels.reference[0]" in done.stdout
+    assert "Traceback" not in done.stdout
 
 
 def test_target_networks_of_any_configuration(fresh_tree: Tree) -> None:
@@ -136,7 +165,7 @@ def test_every_script_belongs_to_a_rule(root: Path) -> None:
 def bad_config(tree: Tree, tmp_path: Path, **sections: dict[str, object]) -> str:
     config = yaml.safe_load((tree.path / "config/config.yaml").read_text(encoding="utf-8"))
     for name, values in sections.items():
-        config[name] = {**config[name], **values}
+        config[name] = {**config.get(name, {}), **values}
     path = tmp_path / "bad.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     done = tree.snakemake("-n", "--cores", "1", "--configfile", str(path), check=False)
@@ -161,6 +190,12 @@ def test_unknown_key_stops_the_plan(fresh_tree: Tree, tmp_path: Path) -> None:
 def test_missing_store_stops_the_plan(fresh_tree: Tree, tmp_path: Path) -> None:
     text = bad_config(fresh_tree, tmp_path, labels={"path": ["resources/none.h5"]})
     assert "labels.path[0] = resources/none.h5: no such file or folder" in text
+
+
+@pytest.mark.slow
+def test_missing_model_stops_the_plan(fresh_tree: Tree, tmp_path: Path) -> None:
+    text = bad_config(fresh_tree, tmp_path, models={"phonon": "resources/none.pt"})
+    assert "bad.yaml: models.phonon = resources/none.pt: no such file" in text
 
 
 @pytest.mark.slow
