@@ -22,8 +22,9 @@ from mlepi_core.config import (
     validate,
 )
 from mlepi_core.config.cost import cost_text, estimate
+from mlepi_core.config.models import ModelsSection
 
-FILES = ("config", "test", "paper", "bn", "mos2-soc")
+FILES = ("config", "test", "paper", "bn", "mos2-soc", "pretrained", "ablation", "learning-curves")
 
 
 def settings(root: Path, **sections: object) -> Settings:
@@ -220,3 +221,39 @@ def test_cost_counts_the_members_of_a_committee(root: Path) -> None:
     assert three.other_core_hours == single.other_core_hours
     # two more trainings of each network; calibration of each, its table and its figure
     assert three.jobs - single.jobs == 4 + 4
+
+
+def test_networks_that_are_taken_cost_no_training(root: Path) -> None:
+    quick = load_config(root / "config/config.yaml")
+    files = {kind: f"config/{kind}.pt" for kind in ("phonon", "electron")}
+    both, one = (
+        quick.model_copy(update={"models": ModelsSection(**values)})
+        for values in (files, {"electron": files["electron"]})
+    )
+    assert both.trained_networks == []
+    assert one.trained_networks == both.taken_networks[:1] == ["phonon"]
+    hours = [estimate(chosen).network_core_hours for chosen in (both, one, quick)]
+    assert hours == sorted(hours)
+    assert hours[0] < 0.5 * hours[2]
+    assert estimate(quick).jobs - estimate(both).jobs == 2
+    only = quick.training.model_copy(update={"networks": ["electron"]})
+    alone = both.model_copy(update={"training": only})
+    assert estimate(alone).network_core_hours == 0
+
+
+def test_a_model_of_a_network_that_the_run_leaves_out(root: Path) -> None:
+    (mistake,) = mistakes(root, models={"phonon": "config/config.yaml"}, training={"networks": ["electron"]})
+    assert mistake == "x.yaml: models.phonon is given, but training.networks leaves this network out"
+
+
+def test_missing_models_and_labels_are_named_with_a_remedy(root: Path) -> None:
+    found = mistakes(root, models={"phonon": "none.pt"}, labels={"path": "none.h5", "reference": "no"})
+    remedies = [
+        f"no such file or folder; put the data there, or set labels.{key} to where they are"
+        for key in ("path", "reference")
+    ]
+    assert found == [
+        "x.yaml: models.phonon = none.pt: no such file",
+        f"x.yaml: labels.path[0] = none.h5: {remedies[0]}",
+        f"x.yaml: labels.reference[0] = no: {remedies[1]}",
+    ]
