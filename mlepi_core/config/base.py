@@ -25,3 +25,10 @@ def unit_of(field: Any) -> str:
     """Unit of a model field, empty if it has none."""
     extra = field.json_schema_extra
     return extra.get("unit", "") if isinstance(extra, dict) else ""
+
+
+def distinct(values: list[Any], what: str) -> list[Any]:
+    """The list; a ValueError if a value (in words, with its article: `what`) stands in it twice."""
+    if len(set(values)) != len(values):
+        raise ValueError(f"{what} stands in the list more than once")
+    return values

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
-from mlepi_core.config.base import Section, setting
+from mlepi_core.config.base import Section, distinct, setting
 
 
 def _ordered(window: tuple[float, float]) -> tuple[float, float]:
@@ -46,9 +46,7 @@ class VelocitySection(Section):
     @field_validator("estimators")
     @classmethod
     def _distinct(cls, value: list[str]) -> list[str]:
-        if len(set(value)) != len(value):
-            raise ValueError("an estimator stands in the list more than once")
-        return value
+        return distinct(value, "an estimator")
 
 
 class BandsSection(Section):

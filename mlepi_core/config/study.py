@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from mlepi_core.config.base import Section, setting
+from mlepi_core.config.base import Section, distinct, setting
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9.-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
@@ -30,9 +30,7 @@ class StudyVariant(Section):
     @field_validator("comparisons")
     @classmethod
     def _distinct_comparisons(cls, value: list[str]) -> list[str]:
-        if len(set(value)) != len(value):
-            raise ValueError("a comparison stands in the list more than once")
-        return value
+        return distinct(value, "a comparison")
 
     @field_validator("settings")
     @classmethod
@@ -59,9 +57,7 @@ class StudySection(Section):
     @field_validator("seeds")
     @classmethod
     def _distinct_seeds(cls, value: list[int]) -> list[int]:
-        if len(set(value)) != len(value):
-            raise ValueError("a seed stands in the list more than once")
-        return value
+        return distinct(value, "a seed")
 
     @field_validator("variants")
     @classmethod

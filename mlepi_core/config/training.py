@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from mlepi_core.config.base import Section, setting
+from mlepi_core.config.base import Section, distinct, setting
 
 PositiveInt = Annotated[int, Field(gt=0)]
 
@@ -194,6 +194,4 @@ class TrainingSections(Section):
     @field_validator("networks")
     @classmethod
     def _distinct(cls, value: list[str]) -> list[str]:
-        if len(set(value)) != len(value):
-            raise ValueError("a network stands in the list more than once")
-        return value
+        return distinct(value, "a network")

@@ -95,7 +95,7 @@ def train(
     restart = None if restart_dir is None else Path(restart_dir) / f"{name}.restart.pt"
     with parallel.joined(device) as processes:
         prepared, counts = _prepared(
-            kind, section, stores, (tables, overlap_smoothing, hold_out), start_from, device, member
+            kind, section, stores, (tables, overlap_smoothing), hold_out, start_from, device, member
         )
         paths = TrainingPaths(restart, history_csv, tensorboard)
         result = fit(prepared, out_model, paths, progress)
@@ -152,8 +152,8 @@ def learning_rate_range(
 
     if launched():
         raise InputError("--lr-range", "runs in one process only", "start it without torchrun")
-    overlap = (tables, overlap_smoothing, hold_out)
-    prepared, _ = _prepared(kind, section, stores, overlap, start_from, device)
+    overlap = (tables, overlap_smoothing)
+    prepared, _ = _prepared(kind, section, stores, overlap, hold_out, start_from, device)
     points = rate_range(prepared.task, prepared.settings, low, high, steps, progress)
     write_csv(out_csv, map(asdict, points), [column.name for column in fields(RangePoint)])
     return suggested_rate(points)
@@ -163,7 +163,8 @@ def _prepared(
     kind: str,
     section: Any,
     stores: Sequence[str | os.PathLike[str]],
-    overlap: tuple[str | os.PathLike[str] | None, float, float | None],
+    overlap: tuple[str | os.PathLike[str] | None, float],
+    hold_out: float | None,
     start_from: str | os.PathLike[str] | None,
     device: str,
     member: int = 1,
@@ -176,13 +177,13 @@ def _prepared(
     if kind not in KINDS:
         raise InputError("kind", f"{kind!r} is unknown", f"use one of {', '.join(KINDS)}")
     Dataset(stores).refuse_unconverged()
-    options = {"blocks": kind == "electron", "hold_out": overlap[-1]}
+    options = {"blocks": kind == "electron", "hold_out": hold_out}
     parts = {split: read_split(stores, split, **options) for split in ("train", "validation")}
     for split, entries in parts.items():
         if not entries:
             wanted = "H and S" if kind == "electron" else "energy and forces"
-            if overlap[-1] is not None:
-                wanted += f" and an rms force of at most {overlap[-1]:g} eV/Å"
+            if hold_out is not None:
+                wanted += f" and an rms force of at most {hold_out:g} eV/Å"
             raise InputError(
                 ", ".join(map(str, stores)),
                 f"no structures for {split}: no entry of split {split!r} with {wanted}",
@@ -201,7 +202,7 @@ def _prepared(
         from mlepi_core.training.electron import prepare_electron
 
         known = None if start_from is None else _tables_of(start_from)
-        fitted = overlap_tables(stores, *overlap, known=known)
+        fitted = overlap_tables(stores, *overlap, hold_out=hold_out, known=known)
         prepared = prepare_electron(*parts.values(), section, fitted, **arguments)
     content = replace(prepared.content, sources=_sources(stores, parts))
     return replace(prepared, content=content), counts

@@ -37,6 +37,15 @@ def mistakes(root: Path, **sections: object) -> list[str]:
     return caught.value.mistakes
 
 
+@pytest.mark.parametrize("name", ["bilayer-graphene", "search"])
+def test_files_for_data_that_are_not_bundled_are_valid(root: Path, name: str) -> None:
+    raw = read_yaml(root / "config" / f"{name}.yaml")
+    raw["labels"] |= {
+        key: read_yaml(root / "config" / "config.yaml")["labels"][key] for key in ("path", "reference")
+    }
+    assert validate(raw, name, root=root).run.name == name
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_shipped_files_are_valid(root: Path, name: str) -> None:
     path = root / "config" / f"{name}.yaml"
