@@ -42,8 +42,8 @@ def settings(raw: dict[str, Any]) -> Settings:
             "study.variants: two variants of the phonon network have the name wide",
         ),
         (
-            study(variant(settings={"chanels": 8})),
-            "study.variants, phonon wide: settings: chanels: unknown key; did you mean channels?",
+            study(variant(settings={"channelz": 8})),
+            "study.variants, phonon wide: settings: channelz: unknown key; did you mean channels?",
         ),
         (
             study(variant(), variant(name="b", settings={"steps": 0})),
