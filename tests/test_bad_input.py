@@ -140,7 +140,7 @@ CASES = [
         r"train_only\.h5: no structures for validation",
     ),
     ("train electron good.yaml --store no_blocks.h5 --out m.pt", r"no_blocks\.h5: no .*with H and S"),
-    ("train phonon good.yaml --store no_forces.h5 --out m.pt", r"no_forces\.h5: no .*with energy and forces"),
+    ("train phonon good.yaml --store no_forces.h5 --out m.pt", r"no_forces\.h5: no .*with forces"),
     ("train phonon good.yaml --store nan_forces.h5 --out m.pt", r"nan_forces\.h5: entry .*not finite"),
     (
         "train phonon good.yaml --store misspelt.h5 --out m.pt",

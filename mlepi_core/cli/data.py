@@ -60,6 +60,7 @@ def build(kind: str, paths: tuple[Path, ...], **options: Any) -> None:
 @click.option(
     "--entry", "names", multiple=True, metavar="NAME", help="Only this entry (repeatable); by default all."
 )
+@click.option("--forces-only", is_flag=True, help="Leave out energies (of another zero), H and S.")
 def convert(
     sources: tuple[Path, ...],
     destination: Path,
@@ -67,6 +68,7 @@ def convert(
     dtype: str,
     split: str | None,
     names: tuple[str, ...],
+    forces_only: bool,
 ) -> None:
     """Convert files or folders SRC into one file DST; the kind of SRC is detected.
 
@@ -74,7 +76,8 @@ def convert(
     """
     from mlepi_core.stages.convert import convert as run
 
-    report = run(list(sources), destination, to, dtype=dtype, split=split, names=names)
+    options = {"dtype": dtype, "split": split, "names": names, "forces_only": forces_only}
+    report = run(list(sources), destination, to, **options)
     say(f"{destination}: {report['n_structures']} structures")
     for key, text in (("unconverged", "not converged"), ("without_energy", "without energy")):
         if report.get(key):

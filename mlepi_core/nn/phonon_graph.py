@@ -39,8 +39,9 @@ class NeighbourTable:
 class PhononGraph:
     """One structure: `positions` (N, 3) Å, `species` (N,) index in the model's list, tables per relation.
 
-    `energy` (eV) and `forces` (N, 3) eV/Å are labels, absent at inference; `weight` is the structure's
-    weight in the loss. `lattice` (numbers, cell, pbc) is what its dispersion energy needs.
+    `energy` (eV) and `forces` (N, 3) eV/Å are labels, absent at inference; an energy is NaN where only forces
+    are known. `weight` is the structure's weight in the loss. `lattice` (numbers, cell, pbc) is what its
+    dispersion energy needs.
     """
 
     positions: np.ndarray
@@ -55,7 +56,7 @@ class PhononGraph:
     _dispersion_labels: tuple[float, np.ndarray] | None = field(default=None, init=False, repr=False)
 
     def labels(self) -> tuple[float, np.ndarray]:
-        """Energy and forces of a labelled structure."""
+        """Energy (NaN if unknown) and forces of a labelled structure."""
         if self.energy is None or self.forces is None:
             raise InputError(self.name, "has no energy or no forces", "take it out of the selection")
         return self.energy, self.forces
@@ -79,7 +80,10 @@ class PhononGraph:
 
 @dataclass
 class PhononBatch:
-    """Concatenated graphs as tensors; `structure` (N,) says which graph an atom belongs to."""
+    """Concatenated graphs as tensors; `structure` (N,) says which graph an atom belongs to.
+
+    Labels `energy` (G,), NaN where unknown, and `forces` (N, 3).
+    """
 
     positions: Tensor
     species: Tensor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ def convert(
     dtype: str = "float64",
     split: str | None = None,
     names: Sequence[str] = (),
+    forces_only: bool = False,
 ) -> dict[str, Any]:
     """Convert one or more sources, or folders of them, into one file.
 
@@ -55,6 +56,9 @@ def convert(
         Split given to every entry; None keeps that of the source.
     names
         Only these entries; empty takes all.
+    forces_only
+        Leave out energies, H and S: wanted of calculations whose energies have another zero than those of the
+        other training structures.
 
     Returns
     -------
@@ -76,8 +80,10 @@ def convert(
     found = _find([sources] if isinstance(sources, (str, os.PathLike)) else sources, Path(destination))
     report: dict[str, Any] = {"path": str(destination), "kind": target, "n_structures": 0}
     report |= {"unconverged": [], "without_energy": []}
-    entries = _entries(found, split, blocks=target == "store")
-    entries = _recorded(_named(entries, names) if names else entries, report)
+    entries = _entries(found, split, blocks=target == "store" and not forces_only)
+    if forces_only:
+        entries = map(_forces_alone, entries)
+    entries = _recorded(_named(entries, names) if names else entries, report, forces_only)
     if target == "extxyz":
         from mlepi_core.formats.extxyz import write_extxyz
 
@@ -195,12 +201,20 @@ _READERS: dict[str, Callable[[_Source, bool], Iterator[LabelEntry]]] = {
 }
 
 
-def _recorded(entries: Iterator[LabelEntry], report: dict[str, Any]) -> Iterator[LabelEntry]:
+def _forces_alone(entry: LabelEntry) -> LabelEntry:
+    if entry.forces is None:
+        raise InputError(entry.name, "has no forces", "take it out, or leave out --forces-only")
+    return replace(entry, energy=None, blocks=None)
+
+
+def _recorded(
+    entries: Iterator[LabelEntry], report: dict[str, Any], forces_only: bool
+) -> Iterator[LabelEntry]:
     for entry in entries:
         report["n_structures"] += 1
         if entry.converged is False:
             report["unconverged"].append(entry.name)
-        if entry.energy is None:
+        if entry.energy is None and not forces_only:
             report["without_energy"].append(entry.name)
         yield entry
 

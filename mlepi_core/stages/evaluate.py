@@ -72,7 +72,7 @@ def evaluate(
     kind, species, errors_of = _evaluator(model, device)
     entries = entries_for(paths, split, kind, species)
     if not entries:
-        wanted = "H and S" if kind == "electron" else "energy and forces"
+        wanted = "H and S" if kind == "electron" else "forces"
         of_split = "" if split is None else f" of split {split!r}"
         raise InputError(
             paths[0], f"holds no converged entry{of_split} with {wanted}", "choose another store or split"
@@ -314,10 +314,12 @@ def _phonon_parity(
     for entry, graph, (energy, forces) in zip(entries, graphs, predict_graphs(net, graphs), strict=True):
         common = {"split": entry.split, "structure": entry.name}
         n_atoms = len(graph.species)
-        label = (graph.energy - e0[graph.species].sum()) / n_atoms
-        rows.append(
-            common | {"quantity": "energy", "label": label, "predicted": energy / n_atoms, "unit": "eV/atom"}
-        )
+        if entry.energy is not None:
+            label = (graph.energy - e0[graph.species].sum()) / n_atoms
+            predicted = energy / n_atoms
+            rows.append(
+                common | {"quantity": "energy", "label": label, "predicted": predicted, "unit": "eV/atom"}
+            )
         rows += [
             common | {"quantity": "force", "label": float(a), "predicted": float(b), "unit": "eV/Å"}
             for a, b in zip(graph.forces.ravel(), forces.ravel(), strict=True)

@@ -181,7 +181,7 @@ def _prepared(
     parts = {split: read_split(stores, split, **options) for split in ("train", "validation")}
     for split, entries in parts.items():
         if not entries:
-            wanted = "H and S" if kind == "electron" else "energy and forces"
+            wanted = "H and S" if kind == "electron" else "forces"
             if hold_out is not None:
                 wanted += f" and an rms force of at most {hold_out:g} eV/Å"
             raise InputError(
@@ -243,7 +243,7 @@ def read_split(
     Parameters
     ----------
     blocks
-        True: entries with Hamiltonians, H and S read; False: entries with energies and forces.
+        True: entries with Hamiltonians, H and S read; False: entries with forces, which may lack energies.
     hold_out
         See `mlepi_core.labels.selection.select`, which also explains the split ``extrapolation``.
     """
@@ -254,7 +254,7 @@ def read_split(
     return [
         entry
         for entry in data.read(select(data, split, hold_out), blocks=blocks)
-        if (entry.blocks is not None if blocks else entry.forces is not None and entry.energy is not None)
+        if (entry.blocks if blocks else entry.forces) is not None
     ]
 
 

@@ -42,6 +42,7 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 class PhononLoss:
     """w_E mean_g w_g (dE_g/N_g)^2 + w_F sum_g w_g sum_ia dF^2 / (3 sum_g N_g).
 
+    dE_g is zero for a structure without a labelled energy: its forces alone are learned.
     `energy_weight` per (eV/atom)^2, `force_weight` per (eV/Å)^2. With `force_floor` f0 (eV/Å) a structure's
     weight w_g goes as 1/(f_g^2 + f0^2), f_g its rms force, with mean one over all atoms: errors then
     count relative to the size of the forces, without which the weak forces between layers would drown.
@@ -74,7 +75,8 @@ class PhononLoss:
             )
         energy, forces = model(batch, create_graph=True)
         n_atoms = batch.atoms_per_structure()
-        energy_part = (batch.weight * ((energy - batch.energy) / n_atoms).square()).mean()
+        target = torch.where(batch.energy.isnan(), energy.detach(), batch.energy)
+        energy_part = (batch.weight * ((energy - target) / n_atoms).square()).mean()
         squares = (forces - batch.forces).square().sum(-1)
         force_part = (batch.weight[batch.structure] * squares).mean() / 3
         return self.energy_weight * energy_share * energy_part + self.force_weight * force_share * force_part
@@ -145,6 +147,7 @@ class PhononTask:
         return {
             key: errors[key]
             for key in ("energy_mae_meV_per_atom", "force_mae_meV_per_A", "force_rmse_meV_per_A")
+            if key in errors
         }
 
     def describe(self, metrics: dict[str, float]) -> str:
@@ -190,8 +193,12 @@ def atomic_energies(graphs: Sequence[PhononGraph], net: PhononNet) -> list[float
 
     The smallest change of the net's E0 that fits the labels' energies per atom by least squares: training
     then starts without an offset, and where compositions do not tell the species apart their differences
-    stay. The constants have no effect on forces.
+    stay. The constants have no effect on forces. Structures without energy do not count; if none has one,
+    the constants stay as they are.
     """
+    graphs = [graph for graph in graphs if not np.isnan(graph.labels()[0])]
+    if not graphs:
+        return [float(value) for value in net.e0]
     composition = np.array(
         [np.bincount(graph.species, minlength=len(net.species)) for graph in graphs], dtype=float
     )

@@ -31,17 +31,18 @@ def centred_forces(forces: np.ndarray) -> np.ndarray:
 
 
 def labelled_graph(entry: LabelEntry, species: Sequence[int], cutoffs: Mapping[str, float]) -> PhononGraph:
-    """Graph of a store entry with energy (eV) and centred forces (eV/Å).
+    """Graph of a store entry with energy (eV; NaN if it has none) and centred forces (eV/Å).
 
     Raises
     ------
     InputError
-        If the entry has no energy or forces, or an element outside `species`.
+        If the entry has no forces, or an element outside `species`.
     """
-    if entry.energy is None or entry.forces is None:
-        raise InputError(entry.name, "has no energy or no forces", "take it out of the selection")
+    if entry.forces is None:
+        raise InputError(entry.name, "has no forces", "take it out of the selection")
     graph = build_graph(entry.atoms, species, cutoffs, where=entry.name)
-    graph.energy, graph.forces = entry.energy, centred_forces(entry.forces)
+    graph.energy = np.nan if entry.energy is None else entry.energy
+    graph.forces = centred_forces(entry.forces)
     return graph
 
 
@@ -63,13 +64,17 @@ def predict_graphs(model: PhononNet, graphs: Sequence[PhononGraph]) -> list[tupl
 
 
 def energy_force_errors(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Errors from per-structure rows: mean over structures (energy) and over components (forces)."""
+    """Errors from per-structure rows: mean over structures (energy) and over components (forces).
+
+    Structures without a labelled energy do not count in its error, which is left out if none has one.
+    """
     components = np.array([row["n_atoms"] for row in rows], dtype=float)
     mean = np.average([row["force_mae_meV_per_A"] for row in rows], weights=components)
     square = np.average([row["force_rmse_meV_per_A"] ** 2 for row in rows], weights=components)
     label = np.average([row["force_label_rms_meV_per_A"] ** 2 for row in rows], weights=components)
-    return {
-        "energy_mae_meV_per_atom": float(np.mean([abs(row["energy_error_meV_per_atom"]) for row in rows])),
+    energies = [row["energy_error_meV_per_atom"] for row in rows if "energy_error_meV_per_atom" in row]
+    energy = {"energy_mae_meV_per_atom": float(np.mean(np.abs(energies)))} if energies else {}
+    return energy | {
         "force_mae_meV_per_A": float(mean),
         "force_rmse_meV_per_A": float(np.sqrt(square)),
         "force_rms_meV_per_A": float(np.sqrt(label)),
@@ -85,7 +90,7 @@ def evaluate_phonon(model: PhononNet, entries: Sequence[LabelEntry]) -> dict[str
     model
         Should be float64 (`load_phonon_net`).
     entries
-        With energies and forces; the labels' mean force is subtracted per structure.
+        With forces, and energies where they are known; the labels' mean force is subtracted per structure.
 
     Returns
     -------
@@ -106,7 +111,8 @@ def evaluate_phonon(model: PhononNet, entries: Sequence[LabelEntry]) -> dict[str
         error_row(entry.name, predicted, label)
         for entry, predicted, label in zip(entries, predict_graphs(model, graphs), labels, strict=True)
     ]
-    mean = float(np.mean([energy / len(forces) for energy, forces in labels]))
+    known = [energy / len(forces) for energy, forces in labels if not np.isnan(energy)]
+    mean = float(np.mean(known)) if known else 0.0
     baselines = {
         name: energy_force_errors(
             [error_row("", (level * len(f), np.zeros_like(f)), (e, f)) for e, f in labels]
@@ -119,13 +125,17 @@ def evaluate_phonon(model: PhononNet, entries: Sequence[LabelEntry]) -> dict[str
 def error_row(
     name: str, predicted: tuple[float, np.ndarray], label: tuple[float, np.ndarray]
 ) -> dict[str, Any]:
-    """Errors of one structure from (energy, forces) predicted and labelled, both without E0."""
+    """Errors of one structure from (energy, forces) predicted and labelled, both without E0.
+
+    That of the energy is left out if the label is NaN.
+    """
     n_atoms = len(label[1])
     error = predicted[1] - label[1]
-    return {
+    energy_error = 1e3 * (predicted[0] - label[0]) / n_atoms
+    known = {} if np.isnan(energy_error) else {"energy_error_meV_per_atom": energy_error}
+    return known | {
         "name": name,
         "n_atoms": n_atoms,
-        "energy_error_meV_per_atom": 1e3 * (predicted[0] - label[0]) / n_atoms,
         "force_mae_meV_per_A": 1e3 * float(np.abs(error).mean()),
         "force_rmse_meV_per_A": 1e3 * float(np.sqrt((error**2).mean())),
         "force_label_rms_meV_per_A": 1e3 * float(np.sqrt((label[1] ** 2).mean())),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from mlepi_core.artefacts import InputError
-from mlepi_core.formats.extxyz import read_extxyz
+from mlepi_core.formats.extxyz import read_extxyz, write_extxyz
 from mlepi_core.formats.openmx import read_openmx
 from mlepi_core.formats.store import LabelStore
 from mlepi_core.stages.convert import convert
@@ -150,6 +151,19 @@ def test_some_entries_get_a_split_of_their_own(tmp_path):
     convert(source, tmp_path / "some.h5", split="train", names=["bg_slip_05", "bg_slip_01"])
     with LabelStore(tmp_path / "some.h5") as store:
         assert store.splits() == {"bg_slip_01": "train", "bg_slip_05": "train"}
+
+
+def test_forces_alone(tmp_path):
+    source = RESOURCES / "bilayer-graphene" / "slips.h5"
+    report = convert(source, tmp_path / "f.h5", names=["bg_slip_01"], forces_only=True)
+    assert report["without_energy"] == []
+    with LabelStore(source) as before, LabelStore(tmp_path / "f.h5") as after:
+        one, two = before.read("bg_slip_01"), after.read("bg_slip_01")
+        assert (two.energy, two.blocks) == (None, None)
+        np.testing.assert_array_equal(two.forces, one.forces)
+    write_extxyz(tmp_path / "bare.extxyz", [replace(two, forces=None)])
+    with pytest.raises(InputError, match="bg_slip_01: has no forces"):
+        convert(tmp_path / "bare.extxyz", tmp_path / "g.h5", forces_only=True)
 
 
 def test_unknown_entries_are_named(tmp_path):

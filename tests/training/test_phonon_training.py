@@ -12,6 +12,7 @@ from mlepi_core.artefacts import InputError
 from mlepi_core.formats.store import LabelEntry
 from mlepi_core.inference.calculator import PhononCalculator, load_calculator
 from mlepi_core.nn.model_file import load_model, load_phonon_net
+from mlepi_core.nn.phonon_graph import collate
 from mlepi_core.training.phonon import PhononLoss, train_phonon, training_statistics
 from mlepi_core.training.phonon_metrics import evaluate_phonon, labelled_graph
 from tests.nn.phonon_cases import bilayer, energy_forces, net
@@ -111,6 +112,55 @@ def test_unsuitable_entries_are_refused(tmp_path, change, message):
         setattr(train[1], key, value)
     with pytest.raises(InputError, match=message):
         train_phonon(train, entries(1, first=9), SECTION, tmp_path / "m.pt", device="cpu")
+
+
+def test_without_an_energy_only_forces_are_learned():
+    model = net(seed=3, cutoff_intra=3.2, cutoff_inter=4.2, max_ell=1, correlation=2)
+    graphs = [labelled_graph(entry, [6], model.cutoffs) for entry in entries(2)]
+    graphs[0].energy = np.nan
+    loss = PhononLoss(energy_weight=10.0, force_weight=3.0)
+
+    def gradient(graphs, **shares) -> np.ndarray:
+        model.zero_grad()
+        loss(model, collate(graphs, torch.float64), **shares).backward()
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        return np.concatenate([g.ravel().numpy() for g in gradients])
+
+    # Half of the structures, half of the atoms each.
+    alone = gradient(graphs[:1], force_share=0.5) + gradient(graphs[1:], energy_share=0.5, force_share=0.5)
+    np.testing.assert_allclose(gradient(graphs), alone, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(gradient(graphs[:1], energy_share=0), gradient(graphs[:1]), rtol=1e-12)
+    labelled = [labelled_graph(entry, [6], model.cutoffs) for entry in entries(1)]
+    assert not np.allclose(gradient(labelled, energy_share=0), gradient(labelled), rtol=1e-3)
+
+
+def test_structures_without_energy_train_and_are_evaluated(tmp_path):
+    train, validation = entries(4), entries(2, split="validation", first=90)
+    for entry in (train[0], validation[1]):
+        entry.energy = None
+    section = types.SimpleNamespace(**{**vars(SECTION), "steps": 20})
+    result = train_phonon(train, validation, section, tmp_path / "m.pt", device="cpu")
+    assert np.isfinite(result.history[-1]["energy_mae_meV_per_atom"])
+    model = load_phonon_net(tmp_path / "m.pt")
+    assert float(model.e0[0]) == pytest.approx(-150, abs=1)
+    one, both = evaluate_phonon(model, validation[:1]), evaluate_phonon(model, validation)
+    assert both["energy_mae_meV_per_atom"] == one["energy_mae_meV_per_atom"]
+    assert both["n_structures"] == 2
+    alone = evaluate_phonon(model, validation[1:])
+    assert "energy_mae_meV_per_atom" not in alone
+    assert 2 * both["force_mae_meV_per_A"] == pytest.approx(
+        one["force_mae_meV_per_A"] + alone["force_mae_meV_per_A"]
+    )
+
+
+def test_training_on_forces_alone(tmp_path):
+    train, validation = entries(2), entries(1, split="validation", first=90)
+    for entry in train + validation:
+        entry.energy = None
+    section = types.SimpleNamespace(**{**vars(SECTION), "steps": 5})
+    result = train_phonon(train, validation, section, tmp_path / "m.pt", device="cpu")
+    assert "energy_mae_meV_per_atom" not in result.history[-1]
+    assert load_model(tmp_path / "m.pt").statistics["e0"] == [0.0]
 
 
 def test_empty_selections_are_refused(tmp_path):
