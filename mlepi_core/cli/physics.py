@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -177,4 +178,51 @@ def derivative(
     say(f"{out}: derivative of H, norm {norm:.5g} eV/Å")
 
 
-VERBS = (phonons, sample, velocity, derivative)
+@click.command()
+@click.argument("stores", type=PATH, nargs=-1, required=True, metavar="STORE...")
+@click.option("--primitive", type=PATH, required=True, metavar="FILE", help="Undisplaced primitive cell.")
+@click.option(
+    "--kpoints", type=PATH, required=True, metavar="K", help="Fractional primitive k, one per line."
+)
+@click.option("--out", type=PATH, required=True, metavar="CSV", help="A(k, E) with its standard error.")
+@click.option(
+    "--window", type=float, nargs=2, default=(-3.0, 3.0), show_default=True, metavar="LO HI", help="eV."
+)
+@click.option("--points", type=click.IntRange(min=2), default=301, show_default=True, help="Energies.")
+@click.option(
+    "--width", type=float, default=0.03, show_default=True, metavar="W", help="Broadening of a state, eV."
+)
+@click.option(
+    "--shape",
+    type=click.Choice(["lorentzian", "gaussian"]),
+    default="lorentzian",
+    show_default=True,
+    help="W is the half width of a Lorentzian or the standard deviation of a Gaussian.",
+)
+@click.option(
+    "--weights",
+    type=click.Choice(["lowdin", "mulliken", "projector"]),
+    default="lowdin",
+    show_default=True,
+    help="Weight of a supercell state at k.",
+)
+@click.option(
+    "--align",
+    type=click.Choice(["fermi", "none"]),
+    default="fermi",
+    show_default=True,
+    help="Zero of energy of every snapshot: its Fermi level, or as stored.",
+)
+def unfold(stores: tuple[Path, ...], **options: Any) -> None:
+    """Unfold supercells in STORE onto a primitive cell: mean spectral function A(k, E).
+
+    The entries are snapshots of one temperature; the members of a pair (u, −u) count as one sample.
+    """
+    from mlepi_core.stages.unfold import unfold as run
+
+    out = options.pop("out")
+    report = run(list(stores), options.pop("primitive"), options.pop("kpoints"), out, **options)
+    say(f"{out}: A(k, E) at {report['n_kpoints']} k, mean of {report['n_samples']} samples")
+
+
+VERBS = (phonons, sample, velocity, derivative, unfold)

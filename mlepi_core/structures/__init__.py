@@ -14,6 +14,7 @@ from mlepi_core.structures.io import read_frames, read_structure, write_structur
 from mlepi_core.structures.lattice import (
     SupercellMap,
     build_supercell,
+    displaced_map,
     fold_k,
     heights,
     hexagonal_cell,
@@ -50,6 +51,7 @@ __all__ = [
     "build_supercell",
     "build_twisted",
     "change_distance",
+    "displaced_map",
     "ensure_layers",
     "fold_k",
     "heights",

@@ -139,6 +139,10 @@ def _adjugate(matrix: IntArray) -> IntArray:
     return np.round(np.linalg.inv(matrix) * np.linalg.det(matrix)).astype(np.int64)
 
 
+# Å; atoms that moved by less are nearer to their own site than to another.
+_HALF_BOND = 0.5
+
+
 @dataclass(frozen=True)
 class SupercellMap:
     """Which primitive atom each supercell atom is, and in which primitive cell it lies.
@@ -241,3 +245,34 @@ def supercell_map(supercell: Atoms, primitive: Atoms, tolerance: float = 1e-3) -
     if len(np.unique(sites, axis=0)) != len(primitive) * abs(round(np.linalg.det(matrix))):
         raise InputError("supercell", "two atoms lie on the same site, or one site is empty")
     return SupercellMap(kappa, cells, matrix)
+
+
+def displaced_map(atoms: Atoms, primitive: Atoms, largest: float = 1.0) -> SupercellMap:
+    """Map of a supercell whose atoms are displaced, by thermal motion for instance, to `primitive`.
+
+    Parameters
+    ----------
+    atoms
+        A supercell of `primitive`: in any place with its atoms in the order of `build_supercell`, or in
+        another order with each atom nearer than half a bond to its site.
+    primitive
+        Undisplaced primitive cell.
+    largest
+        Largest displacement of an atom in the order of `build_supercell` beyond that of all together, Å.
+
+    Raises
+    ------
+    InputError
+        If the cells are not commensurate, or an atom cannot be assigned to a site.
+    """
+    lattice = np.asarray(complete_cell(primitive.cell.array))
+    raw = np.asarray(complete_cell(atoms.cell.array)) @ np.linalg.inv(lattice)
+    matrix = np.round(raw).astype(np.int64)
+    if np.abs((raw - matrix) @ lattice).max() > 1e-3 or round(np.linalg.det(matrix)) == 0:
+        raise InputError("supercell", "its cell is not an integer multiple of the primitive cell")
+    ideal = build_supercell(primitive, matrix)
+    if np.array_equal(ideal.numbers, atoms.numbers):
+        moved = atoms.positions - ideal.positions
+        if np.linalg.norm(moved - moved.mean(axis=0), axis=1).max() < largest:
+            return SupercellMap(ideal.arrays["kappa"], ideal.arrays["cell_index"], matrix)
+    return supercell_map(atoms, primitive, tolerance=_HALF_BOND)
