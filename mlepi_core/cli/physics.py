@@ -101,6 +101,13 @@ def phonons(
 @click.option(
     "--first-pair", type=click.IntRange(min=0), default=0, show_default=True, help="Number of the first pair."
 )
+@click.option(
+    "--scheme",
+    type=click.Choice(["antithetic", "plain", "signs", "gauss_hermite", "sobol", "special"]),
+    default="antithetic",
+    show_default=True,
+    help="How the modes are sampled; plain has one displacement instead of a pair.",
+)
 def sample(
     folder: Path,
     supercell: tuple[int, int, int],
@@ -111,11 +118,12 @@ def sample(
     imaginary: str,
     floor_cm1: float | None,
     first_pair: int,
+    scheme: str,
 ) -> None:
     """Thermal displacements of a supercell from the phonons in DIR."""
     from mlepi_core.stages.sample import sample as run
 
-    run(
+    samples = run(
         folder,
         supercell,
         temperature,
@@ -125,8 +133,9 @@ def sample(
         imaginary=imaginary,
         floor_cm1=floor_cm1,
         first_pair=first_pair,
+        scheme=scheme,
     )
-    say(f"{out}: {2 * pairs} samples at {temperature:g} K")
+    say(f"{out}: {len(samples)} samples at {temperature:g} K")
 
 
 @click.command()

@@ -24,13 +24,14 @@ from mlepi_core.electrons.estimators import VelocitySpec, sample_quantities
 from mlepi_core.electrons.supercell import repeat_blocks
 from mlepi_core.formats.blocks import BlockMatrix
 from mlepi_core.formats.store import LabelEntry
+from mlepi_core.sampling.schemes import independent_groups
 from mlepi_core.structures.lattice import build_supercell
 from mlepi_core.structures.layers import ensure_layers
 
 SCHEMA = "mlepi-velocity-samples"
 VERSION = 1
 _ARRAYS = ("energies", "cone_energies", "velocity_squared")
-_KEPT_ATTRIBUTES = ("seed", "reference_hash", "imaginary_policy", "n_touched_modes")
+_KEPT_ATTRIBUTES = ("seed", "reference_hash", "imaginary_policy", "n_touched_modes", "scheme")
 
 
 @dataclass
@@ -58,7 +59,7 @@ class VelocitySamples:
     n_projected
         Largest number of eigenvalues of S dropped in any snapshot.
     attrs
-        Provenance: seed, reference_hash, imaginary_policy, n_touched_modes.
+        Provenance: seed, reference_hash, imaginary_policy, n_touched_modes, scheme.
     """
 
     spec: VelocitySpec
@@ -81,6 +82,15 @@ class VelocitySamples:
     def seed(self) -> int | None:
         """Seed of the thermal samples."""
         return int(self.attrs["seed"]) if "seed" in self.attrs else None
+
+    @property
+    def independent(self) -> np.ndarray:
+        """Number (S,) of the statistically independent group that every snapshot belongs to.
+
+        That is its pair, but for schemes whose pairs depend on each other; see
+        `mlepi_core.sampling.schemes.independent_groups`.
+        """
+        return independent_groups(str(self.attrs.get("scheme", "antithetic")), self.pair)
 
     def each(self) -> Iterator[dict[str, np.ndarray]]:
         """The quantities of one snapshot after the other."""

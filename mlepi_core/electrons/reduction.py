@@ -118,7 +118,7 @@ def reduce_velocity(
         _check_ab_stacking(static)
     features, bare = (_features(group, estimator, radii) for group in (samples, static))
     weights = linear_form(estimator, radii)
-    pair_means = means_over_pairs(features, samples.pair)
+    pair_means = means_over_pairs(features, samples.independent)
     slopes = pair_means @ weights
 
     def velocity(slope: np.ndarray) -> np.ndarray:
@@ -143,7 +143,7 @@ def reduce_velocity(
         "v_static_m_per_s": v_static,
         "ratio": estimate.value / v_static,
         "ratio_se": None if estimate.error is None else estimate.error / v_static,
-        "n_pairs": len(pair_means),
+        "n_pairs": len(np.unique(samples.pair)),
         "n_evaluations": len(features),
         "seed": samples.seed,
     }

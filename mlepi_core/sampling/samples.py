@@ -16,6 +16,7 @@ from ase import Atoms
 from mlepi_core import __version__
 from mlepi_core.artefacts import InputError, atomic_path
 from mlepi_core.phonons.force_constants import check_supercell
+from mlepi_core.sampling.schemes import members
 from mlepi_core.sampling.thermal import ThermalSampler
 from mlepi_core.structures import structure_hash
 
@@ -36,7 +37,7 @@ _ATOM_ARRAYS = ("layer", "winding", "kappa", "cell_index")
 
 @dataclass(frozen=True)
 class SampleSet:
-    """Displaced structures in the order pair 0 +, pair 0 −, pair 1 +, …
+    """Displaced structures in the order pair 0 +, pair 0 −, pair 1 +, …; of scheme ``plain`` there is no −.
 
     Attributes
     ----------
@@ -54,6 +55,8 @@ class SampleSet:
         Digest of the force constants.
     imaginary_policy
         Policy for soft modes; `touched` lists the modes it changed.
+    scheme
+        How the numbers of the modes were drawn, `mlepi_core.sampling.schemes`.
     attrs
         Whatever else the file's root says.
     """
@@ -68,6 +71,7 @@ class SampleSet:
     phonons_hash: str
     imaginary_policy: str = "refuse"
     floor_cm1: float | None = None
+    scheme: str = "antithetic"
     touched: list[dict[str, Any]] = field(default_factory=list)
     attrs: dict[str, Any] = field(default_factory=dict)
 
@@ -104,7 +108,7 @@ def draw_samples(
     supercell: Sequence[int],
     phonons_hash: str,
 ) -> SampleSet:
-    """The pairs `first_pair` … `first_pair + pairs − 1`, both signs of each.
+    """The pairs `first_pair` … `first_pair + pairs − 1`, both signs of each (of scheme ``plain`` one).
 
     The union of blocks equals the whole bit by bit, because every pair has its own random stream.
     """
@@ -115,11 +119,11 @@ def draw_samples(
     reference = sampler.modes.reference
     numbers = np.arange(first_pair, first_pair + pairs)
     displacements = np.array([sampler.displacement(seed, int(number)) for number in numbers])
-    signs = np.array([1, -1])
+    signs = np.array([1, -1][: members(sampler.scheme)])
     moved = (displacements[:, None] * signs[None, :, None, None]).reshape(-1, len(reference), 3)
     return SampleSet(
         positions=reference.positions + moved,
-        pair=np.repeat(numbers, 2),
+        pair=np.repeat(numbers, len(signs)),
         sign=np.tile(signs, pairs),
         reference=reference,
         temperature=float(sampler.temperature),
@@ -128,6 +132,7 @@ def draw_samples(
         phonons_hash=phonons_hash,
         imaginary_policy=sampler.policy.name,
         floor_cm1=sampler.policy.floor_cm1,
+        scheme=sampler.scheme,
         touched=sampler.policy.touched,
     )
 
@@ -149,6 +154,7 @@ def write_samples(path: str | os.PathLike[str], samples: SampleSet) -> None:
                 "structure_hash": samples.structure_hash,
                 "phonons_hash": samples.phonons_hash,
                 "imaginary_policy": samples.imaginary_policy,
+                "scheme": samples.scheme,
                 "n_touched_modes": len(samples.touched),
                 "touched_modes": json.dumps(samples.touched),
             }
@@ -212,7 +218,7 @@ def _read(path: str | os.PathLike[str], file: h5py.File) -> tuple[SampleSet, str
         if name in file:
             reference.arrays[name] = file[name][:].astype(int)
     floor = file.attrs.get("floor_cm1")
-    known = {*_ATTRIBUTES, "schema", "version", "floor_cm1", "touched_modes", "code_version"}
+    known = {*_ATTRIBUTES, "schema", "version", "floor_cm1", "scheme", "touched_modes", "code_version"}
     samples = SampleSet(
         positions=file["positions"][:],
         pair=file["pair"][:].astype(int),
@@ -224,6 +230,7 @@ def _read(path: str | os.PathLike[str], file: h5py.File) -> tuple[SampleSet, str
         phonons_hash=str(file.attrs["phonons_hash"]),
         imaginary_policy=str(file.attrs["imaginary_policy"]),
         floor_cm1=None if floor is None else float(floor),
+        scheme=str(file.attrs.get("scheme", "antithetic")),
         touched=json.loads(file.attrs.get("touched_modes", "[]")),
         attrs={name: value for name, value in file.attrs.items() if name not in known},
     )

@@ -7,6 +7,7 @@ are computed in and the temperature, of which only the widths σ_μ depend on it
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from mlepi_core.phonons.modes import SupercellModes
 from mlepi_core.phonons.units import KELVIN_PER_THZ, SIGMA2_TIMES_THZ
 from mlepi_core.randomness import stream
 from mlepi_core.sampling.policy import ModePolicy
+from mlepi_core.sampling.schemes import canonical_modes, special_signs, unit_numbers
 
 #: Purpose of the random stream; part of every random number.
 PURPOSE = "thermal"
@@ -54,11 +56,14 @@ class ThermalSampler:
         Polarisations, and the frequencies to use.
     temperature
         K, ≥ 0; 0 is the zero-point motion.
+    scheme
+        One of `mlepi_core.sampling.schemes.SCHEMES`.
     """
 
     modes: SupercellModes
     policy: ModePolicy
     temperature: float
+    scheme: str = "antithetic"
 
     @property
     def variance(self) -> np.ndarray:
@@ -68,11 +73,26 @@ class ThermalSampler:
         variance[sampled] = mode_variance(self.policy.frequencies[sampled], self.temperature)
         return variance
 
+    @cached_property
+    def canonical(self) -> SupercellModes:
+        """The modes in the basis in which schemes that act mode by mode see them."""
+        return canonical_modes(self.modes)
+
     def displacement(self, seed: int, pair: int) -> np.ndarray:
         """Displacement (N, 3) in Å of the first member of a pair; the second one is its negative."""
-        amplitudes = np.sqrt(self.variance) * mode_numbers(self.modes, seed, pair)
-        weighted = np.einsum("im,m->i", self.modes.eigenvectors, amplitudes).reshape(-1, 3)
-        return weighted / np.sqrt(self.modes.reference.get_masses())[:, None]
+        modes, numbers = self._numbers(seed, pair)
+        weighted = np.einsum("im,m->i", modes.eigenvectors, np.sqrt(self.variance) * numbers).reshape(-1, 3)
+        return weighted / np.sqrt(modes.reference.get_masses())[:, None]
+
+    def _numbers(self, seed: int, pair: int) -> tuple[SupercellModes, np.ndarray]:
+        """Modes and their ξ of a pair."""
+        if self.scheme in ("plain", "antithetic"):
+            return self.modes, mode_numbers(self.modes, seed, pair)
+        if self.scheme == "special":
+            if pair:
+                raise InputError("pairs", f"number {pair}: scheme special has one pair", "ask for one pair")
+            return self.canonical, special_signs(self.canonical, self.variance, seed)[0]
+        return self.canonical, unit_numbers(self.scheme, len(self.variance), seed, pair)
 
     def covariance(self) -> np.ndarray:
         """Exact covariance ⟨u_i u_j⟩ (3N, 3N) in Å²: M^(−1/2) Σ e σ² eᵀ M^(−1/2)."""

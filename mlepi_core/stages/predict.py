@@ -105,6 +105,7 @@ def _samples(path: str | os.PathLike[str], pairs: int | None) -> Iterator[Task]:
             "seed": samples.seed,
             "imaginary_policy": samples.imaginary_policy,
             "n_touched_modes": len(samples.touched),
+            "scheme": samples.scheme,
         }
         yield Task(samples.name(k), samples.atoms(k), attrs)
 

@@ -23,8 +23,9 @@ def sample(
     imaginary: str = "refuse",
     floor_cm1: float | None = None,
     first_pair: int = 0,
+    scheme: str = "antithetic",
 ) -> SampleSet:
-    """Draw antithetic pairs of quantum harmonic displacements and write them to `out`.
+    """Draw quantum harmonic displacements, by default in antithetic pairs, and write them to `out`.
 
     Parameters
     ----------
@@ -42,6 +43,8 @@ def sample(
         Sample file (HDF5).
     imaginary, floor_cm1
         Policy for imaginary modes, see `mlepi_core.sampling.apply_policy`.
+    scheme
+        One of `mlepi_core.sampling.schemes.SCHEMES`.
 
     Raises
     ------
@@ -50,7 +53,7 @@ def sample(
     """
     from mlepi_core.artefacts import located
     from mlepi_core.phonons import contains_sampling_cell, read_phonons, supercell_modes
-    from mlepi_core.sampling import ThermalSampler, apply_policy, draw_samples, write_samples
+    from mlepi_core.sampling import ThermalSampler, apply_policy, draw_samples, members, write_samples
     from mlepi_core.sampling.statistics import exact_rms
 
     source = read_phonons(phonons_dir)
@@ -63,7 +66,8 @@ def sample(
     modes = supercell_modes(source.phonon, source.reference, supercell)
     with located(phonons_dir, "imaginary modes"):
         policy = apply_policy(modes, imaginary, floor_cm1)
-    sampler = ThermalSampler(modes, policy, float(temperature))
+    members(scheme)  # refuses an unknown one
+    sampler = ThermalSampler(modes, policy, float(temperature), scheme)
     samples = draw_samples(
         sampler, pairs, seed, first_pair=first_pair, supercell=supercell, phonons_hash=source.digest
     )

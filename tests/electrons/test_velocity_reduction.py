@@ -148,3 +148,24 @@ def test_velocity_without_operator_says_so(graphene_3x3):
 def test_settings_are_checked(settings, message):
     with pytest.raises(InputError, match=message):
         VelocitySpec(**settings)
+
+
+def test_pairs_of_one_scrambling_are_one_sample(graphene_3x3, static):
+    """Sobol pairs j and j + 8 belong together: the error is that of eight means, not of sixteen pairs."""
+    samples = merge(
+        [
+            evaluate(
+                displaced(graphene_3x3, 0.04, pair, 1), pair=pair, sign=1, scheme="sobol", temperature=1.0
+            )
+            for pair in range(16)
+        ]
+    )
+    result = reduce_velocity(samples, static, "operator")
+    groups = (samples.velocity_squared[:8] + samples.velocity_squared[8:]) / 2
+    bare = static.velocity_squared[0]
+    expected = jackknife(groups / bare, np.sqrt)
+    assert result["n_pairs"] == 16
+    assert result["ratio"] == pytest.approx(expected.value)
+    assert result["ratio_se"] == pytest.approx(expected.error)
+    apart = replace(samples, attrs={**samples.attrs, "scheme": "plain"})
+    assert reduce_velocity(apart, static, "operator")["ratio_se"] != pytest.approx(expected.error, rel=0.01)
