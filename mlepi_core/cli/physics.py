@@ -148,15 +148,18 @@ def sample(
     help="How the velocity is defined.",
 )
 @click.option("--window", type=float, nargs=2, metavar="LO HI", help="|k − K| in 1/Å; operator has none.")
+@click.option("--phonons", type=PATH, metavar="DIR", help="Phonons of the samples, for the next two options.")
+@click.option("--control-variates", is_flag=True, help="Less scatter: take out what follows the modes.")
+@click.option("--temperature", type=float, metavar="T", help="K; reweight the samples to T.")
 @json_option
 @device_option
 def velocity(
-    store: Path, static: Path, estimator: str, window: tuple[float, float] | None, out: Path, device: str
+    store: Path, static: Path, estimator: str, window: tuple[float, float] | None, out: Path, **options: Any
 ) -> None:
     """Fermi velocity from the Hamiltonians in STORE, against the static cell."""
     from mlepi_core.stages.velocity import velocity as run
 
-    result = run(store, static, estimator, window, out, device=device)
+    result = run(store, static, estimator, window, out, **options)
     say(f"{out}: ratio {result['ratio']:.5g}, velocity {result['v_m_per_s']:.6g} m/s")
 
 

@@ -31,7 +31,15 @@ from mlepi_core.structures.layers import ensure_layers
 SCHEMA = "mlepi-velocity-samples"
 VERSION = 1
 _ARRAYS = ("energies", "cone_energies", "velocity_squared")
-_KEPT_ATTRIBUTES = ("seed", "reference_hash", "imaginary_policy", "n_touched_modes", "scheme")
+_KEPT_ATTRIBUTES = (
+    "seed",
+    "reference_hash",
+    "phonons_hash",
+    "scheme",
+    "imaginary_policy",
+    "floor_cm1",
+    "n_touched_modes",
+)
 
 
 @dataclass
@@ -59,7 +67,7 @@ class VelocitySamples:
     n_projected
         Largest number of eigenvalues of S dropped in any snapshot.
     attrs
-        Provenance: seed, reference_hash, imaginary_policy, n_touched_modes, scheme.
+        Provenance: `_KEPT_ATTRIBUTES`.
     """
 
     spec: VelocitySpec

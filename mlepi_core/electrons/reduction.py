@@ -19,6 +19,7 @@ from mlepi_core.electrons.estimators import (
 )
 from mlepi_core.electrons.notes import FiniteSizeWarning, finite_size_warning, note_of
 from mlepi_core.electrons.quantities import VelocitySamples
+from mlepi_core.sampling.control_variates import controlled
 
 VELOCITY_COLUMNS = (
     "estimator",
@@ -51,7 +52,11 @@ class Estimate:
     error: float | None
 
 
-def jackknife(pair_values: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> Estimate:
+def jackknife(
+    pair_values: np.ndarray,
+    function: Callable[[np.ndarray], np.ndarray],
+    weights: np.ndarray | None = None,
+) -> Estimate:
     """Function of the mean over pairs, with its delete-one-pair jackknife error.
 
     Parameters
@@ -60,17 +65,21 @@ def jackknife(pair_values: np.ndarray, function: Callable[[np.ndarray], np.ndarr
         (M,) mean over the snapshots of each pair: a pair is one statistical sample.
     function
         Elementwise function of the mean. For a linear one the error is the standard error of the mean.
+    weights
+        (M,) of the pairs in the mean; None: equal ones.
 
     Returns
     -------
     Estimate
         The error is None for one pair.
     """
-    m, total = len(pair_values), pair_values.sum()
-    value = float(function(np.array(total / m)))
+    m = len(pair_values)
+    shares = np.ones(m) if weights is None else weights
+    total = shares @ pair_values
+    value = float(function(np.array(total / shares.sum())))
     if m < 2:
         return Estimate(value, None)
-    others = function((total - pair_values) / (m - 1))
+    others = function((total - shares * pair_values) / (shares.sum() - shares))
     return Estimate(value, float(np.sqrt((m - 1) / m * np.sum((others - others.mean()) ** 2))))
 
 
@@ -83,7 +92,13 @@ def means_over_pairs(features: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 def reduce_velocity(
-    samples: VelocitySamples, static: VelocitySamples, estimator: str, window: Window | None = None
+    samples: VelocitySamples,
+    static: VelocitySamples,
+    estimator: str,
+    window: Window | None = None,
+    *,
+    controls: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Velocity of one estimator and window.
 
@@ -95,6 +110,11 @@ def reduce_velocity(
         The undisplaced cell, with the same n, directions and radii.
     estimator, window
         Window in 1/Å; None takes the estimator's default. Ignored by `operator`.
+    controls
+        (S, G) control variates of the snapshots, with mean zero in the thermal distribution
+        (`mlepi_core.sampling.control_variates`).
+    weights
+        (S,) relative weights of the snapshots (`mlepi_core.sampling.reweighting`).
 
     Returns
     -------
@@ -117,15 +137,19 @@ def reduce_velocity(
     if estimator == "bilayer":
         _check_ab_stacking(static)
     features, bare = (_features(group, estimator, radii) for group in (samples, static))
-    weights = linear_form(estimator, radii)
-    pair_means = means_over_pairs(features, samples.independent)
-    slopes = pair_means @ weights
+    form = linear_form(estimator, radii)
+    groups = samples.independent
+    pair_means = means_over_pairs(features, groups)
+    slopes = pair_means @ form
+    if controls is not None:
+        slopes = controlled(slopes, means_over_pairs(controls, groups))
+    shares = None if weights is None else means_over_pairs(weights[:, None], groups)[:, 0]
 
     def velocity(slope: np.ndarray) -> np.ndarray:
         return velocity_of_slope(estimator, slope)
 
-    v_static = float(velocity(bare.mean(axis=0) @ weights))
-    estimate = jackknife(slopes, velocity)
+    v_static = float(velocity(bare.mean(axis=0) @ form))
+    estimate = jackknife(slopes, velocity, shares)
     if not (np.isfinite([estimate.value, estimate.error or 0.0]).all() and v_static > 0):
         problem = f"{estimator}: the bands do not rise with |k| in the window {window} of all pairs"
         raise NoDiracCone("velocity", problem, "check H and S, or take more pairs")
@@ -154,7 +178,7 @@ def reduce_velocity(
         "note": note_of(estimator, samples.layers),
         "warnings": [] if warning is None else [warning],
         "n_projected": samples.n_projected,
-        "convergence": convergence(slopes, velocity, v_static),
+        "convergence": convergence(slopes, velocity, v_static, shares),
         "curve": _curve(estimator, radii, pair_means, bare),
     }
 
@@ -188,7 +212,10 @@ def _features(samples: VelocitySamples, estimator: str, radii: np.ndarray) -> np
 
 
 def convergence(
-    pair_values: np.ndarray, velocity: Callable[[np.ndarray], np.ndarray], v_static: float
+    pair_values: np.ndarray,
+    velocity: Callable[[np.ndarray], np.ndarray],
+    v_static: float,
+    weights: np.ndarray | None = None,
 ) -> list[dict[str, float | int | None]]:
     """Velocity (m/s), ratio and their errors from the first 1, 2, … pairs.
 
@@ -197,7 +224,7 @@ def convergence(
     """
     rows = []
     for count in range(1, len(pair_values) + 1):
-        estimate = jackknife(pair_values[:count], velocity)
+        estimate = jackknife(pair_values[:count], velocity, None if weights is None else weights[:count])
         error = estimate.error
         rows.append(
             {

@@ -80,12 +80,12 @@ class ThermalSampler:
 
     def displacement(self, seed: int, pair: int) -> np.ndarray:
         """Displacement (N, 3) in Å of the first member of a pair; the second one is its negative."""
-        modes, numbers = self._numbers(seed, pair)
+        modes, numbers = self.numbers(seed, pair)
         weighted = np.einsum("im,m->i", modes.eigenvectors, np.sqrt(self.variance) * numbers).reshape(-1, 3)
         return weighted / np.sqrt(modes.reference.get_masses())[:, None]
 
-    def _numbers(self, seed: int, pair: int) -> tuple[SupercellModes, np.ndarray]:
-        """Modes and their ξ of a pair."""
+    def numbers(self, seed: int, pair: int) -> tuple[SupercellModes, np.ndarray]:
+        """Modes, in the basis that the scheme uses, and their ξ_μ (3N − 3) of a pair's first member."""
         if self.scheme in ("plain", "antithetic"):
             return self.modes, mode_numbers(self.modes, seed, pair)
         if self.scheme == "special":

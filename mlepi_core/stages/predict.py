@@ -106,7 +106,10 @@ def _samples(path: str | os.PathLike[str], pairs: int | None) -> Iterator[Task]:
             "imaginary_policy": samples.imaginary_policy,
             "n_touched_modes": len(samples.touched),
             "scheme": samples.scheme,
+            "phonons_hash": samples.phonons_hash,
         }
+        if samples.floor_cm1 is not None:
+            attrs["floor_cm1"] = samples.floor_cm1
         yield Task(samples.name(k), samples.atoms(k), attrs)
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from mlepi_core.electrons import VelocitySamples, VelocitySpec
     from mlepi_core.formats.store import LabelEntry
     from mlepi_core.progress import Progress
+    from mlepi_core.sampling import ThermalSampler
 
 StorePaths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -25,6 +29,9 @@ def velocity(
     directions: int = 3,
     k_points: int = 6,
     gauge: str = "atomic",
+    phonons: str | os.PathLike[str] | None = None,
+    control_variates: bool = False,
+    temperature: float | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -47,6 +54,13 @@ def velocity(
         Entry of `static_store`; None takes the only one.
     directions, k_points, gauge
         See `mlepi_core.electrons.VelocitySpec`.
+    phonons
+        Phonon folder that the samples were drawn from, for the next two.
+    control_variates
+        Take out the scatter that follows the modes as second-order theory has it, see
+        `mlepi_core.sampling.control_variates`.
+    temperature
+        K: reweight the samples to this temperature, see `mlepi_core.sampling.reweighting`.
     device
         "cpu", "cuda" or "auto".
 
@@ -54,7 +68,13 @@ def velocity(
     -------
     dict
         The columns of velocity.csv, the imaginary-mode policy and the number of modes it touched where
-        known, and what `mlepi_core.electrons.reduce_velocity` adds.
+        known, and what `mlepi_core.electrons.reduce_velocity` adds. Reweighted also
+        ``sampled_temperature_K`` and ``effective_pairs``.
+
+    Raises
+    ------
+    InputError
+        If the samples are not those of the phonons, or too few of them are effective at another temperature.
     """
     from mlepi_core.artefacts import InputError, located, write_json
     from mlepi_core.electrons import VelocitySpec, reduce_velocity
@@ -65,10 +85,80 @@ def velocity(
     samples = evaluate_stores(store, spec, device=device, progress=progress)
     static = static_samples(static_store, samples.cone_n, spec, static_name, device)
     with located(f"{', '.join(_paths(store))} with {os.fspath(static_store)}", "velocity"):
-        result = reduce_velocity(samples, static, estimator) | sampling_facts(samples)
+        extras, facts = _refinements(samples, phonons, control_variates, temperature)
+        result = reduce_velocity(samples, static, estimator, **extras) | sampling_facts(samples) | facts
     if out_json is not None:
         write_json(out_json, result)
     return result
+
+
+def _refinements(
+    samples: VelocitySamples,
+    phonons: str | os.PathLike[str] | None,
+    control_variates: bool,
+    temperature: float | None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Control variates or weights for `reduce_velocity`, and what they add to its result."""
+    import numpy as np
+
+    from mlepi_core.artefacts import InputError
+    from mlepi_core.sampling.control_variates import mode_controls
+    from mlepi_core.sampling.reweighting import NORMAL_SCHEMES, check_effective, relative_weights
+
+    if not control_variates and temperature is None:
+        return {}, {}
+    if phonons is None:
+        raise InputError("phonons", "is not given", "name the phonon folder that the samples were drawn from")
+    if control_variates and temperature is not None:
+        raise InputError("control_variates", "do not go with another temperature", "leave one of them out")
+    sampler, numbers = _numbers_of(samples, phonons)
+    sampled = sampler.policy.sampled
+    if control_variates:
+        eigenvalues = np.square(sampler.policy.frequencies[sampled])
+        order = np.argsort(eigenvalues, kind="stable")
+        return {"controls": mode_controls(numbers[:, sampled][:, order], eigenvalues[order])}, {}
+    if sampler.scheme not in NORMAL_SCHEMES:
+        raise InputError(
+            "temperature", f"samples of scheme {sampler.scheme} have no density", "draw normal samples"
+        )
+    target = replace(sampler, temperature=temperature).variance[sampled]
+    weights = relative_weights(numbers[:, sampled], sampler.variance[sampled], target)
+    pairs = weights[np.unique(samples.pair, return_index=True)[1]]
+    effective = check_effective(pairs, sampler.temperature, temperature)
+    facts = {
+        "temperature_K": float(temperature),
+        "sampled_temperature_K": sampler.temperature,
+        "effective_pairs": effective,
+    }
+    return {"weights": weights}, facts
+
+
+def _numbers_of(
+    samples: VelocitySamples, phonons: str | os.PathLike[str]
+) -> tuple[ThermalSampler, np.ndarray]:
+    """The sampler of snapshots, and the numbers ξ (S, n) of their modes, drawn again from their seed."""
+    import numpy as np
+
+    from mlepi_core.artefacts import InputError
+    from mlepi_core.phonons import read_phonons, supercell_modes
+    from mlepi_core.sampling import ThermalSampler, apply_policy
+    from mlepi_core.structures import structure_hash
+
+    facts = samples.attrs
+    known = ("seed", "reference_hash", "phonons_hash", "imaginary_policy")
+    missing = [name for name in known if name not in facts]
+    if missing or samples.temperature is None:
+        what = missing[0] if missing else "temperature"
+        raise InputError("samples", f"do not say their {what}", "predict the samples of `mlepi sample` anew")
+    source = read_phonons(phonons)
+    modes = supercell_modes(source.phonon, source.reference, (samples.cone_n, samples.cone_n, 1))
+    if (source.digest, structure_hash(modes.reference)) != (facts["phonons_hash"], facts["reference_hash"]):
+        raise InputError(phonons, "holds other phonons than the samples were drawn from", "name their folder")
+    floor = facts.get("floor_cm1")
+    policy = apply_policy(modes, facts["imaginary_policy"], None if floor is None else float(floor))
+    sampler = ThermalSampler(modes, policy, samples.temperature, str(facts.get("scheme", "antithetic")))
+    drawn = {int(pair): sampler.numbers(samples.seed, int(pair))[1] for pair in np.unique(samples.pair)}
+    return sampler, np.array([drawn[int(pair)] for pair in samples.pair])
 
 
 def evaluate_stores(
