@@ -17,7 +17,7 @@ PAGE_NAMES = [path.relative_to(ROOT).as_posix() for path in PAGES]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`\n]+)`")
-VERB = re.compile(r"(?:^|[\s`(&])mlepi ([a-z]+)\b", re.MULTILINE)
+VERB = re.compile(r"(?:^|[\s`(&])mlepi ([a-z][a-z-]*)\b", re.MULTILINE)
 #: Code spans that begin like this name a file or folder of the repository.
 FOLDERS = (
     "config/",

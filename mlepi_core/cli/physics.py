@@ -163,6 +163,43 @@ def velocity(
     say(f"{out}: ratio {result['ratio']:.5g}, velocity {result['v_m_per_s']:.6g} m/s")
 
 
+@click.command(name="two-level")
+@click.argument("store", type=PATH)
+@click.option("--reference", type=PATH, required=True, metavar="DFT", help="Some of the snapshots from DFT.")
+@click.option("--static", type=PATH, required=True, metavar="DFT0", help="Undisplaced cell from DFT.")
+@click.option(
+    "--estimator",
+    type=click.Choice(["naive", "manifold", "bilayer", "operator"]),
+    required=True,
+    help="How the velocity is defined.",
+)
+@click.option("--window", type=float, nargs=2, metavar="LO HI", help="|k − K| in 1/Å; operator has none.")
+@click.option(
+    "--cost-ratio",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="R",
+    help="Cost of a DFT snapshot over that of a predicted one, for the best allocation.",
+)
+@json_option
+@device_option
+def two_level(
+    store: Path,
+    reference: Path,
+    static: Path,
+    estimator: str,
+    window: tuple[float, float] | None,
+    out: Path,
+    **options: Any,
+) -> None:
+    """Fermi velocity at the level of DFT: predictions in STORE, corrected by a few DFT snapshots."""
+    from mlepi_core.stages.two_level import two_level_velocity as run
+
+    result = run(store, reference, static, estimator, window, out, **options)
+    say(f"{out}: ratio {result['ratio']:.5g} ± {result['ratio_se']:.2g}")
+    if "best_pairs_per_reference" in result:
+        say(f"cheapest: {result['best_pairs_per_reference']:.3g} predicted pairs for one of DFT")
+
+
 @click.command()
 @click.argument("model", type=PATH)
 @click.argument("structure", type=PATH)
@@ -237,4 +274,4 @@ def unfold(stores: tuple[Path, ...], **options: Any) -> None:
     say(f"{out}: A(k, E) at {report['n_kpoints']} k, mean of {report['n_samples']} samples")
 
 
-VERBS = (phonons, sample, velocity, derivative, unfold)
+VERBS = (phonons, sample, velocity, two_level, derivative, unfold)

@@ -183,6 +183,19 @@ def reduce_velocity(
     }
 
 
+def snapshot_slopes(samples: VelocitySamples, estimator: str, window: Window | None = None) -> np.ndarray:
+    """The linear quantity (S,) of every snapshot whose mean is the slope that `velocity_of_slope` takes.
+
+    Parameters
+    ----------
+    window
+        1/Å; None takes the estimator's default.
+    """
+    window = samples.spec.windows_of(estimator)[0] if window is None or estimator in WINDOWLESS else window
+    radii = np.empty(0) if window is None else samples.spec.radii_of(window)
+    return _features(samples, estimator, radii) @ linear_form(estimator, radii)
+
+
 def undefined_velocity(
     samples: VelocitySamples, estimator: str, window: Window | None, reason: str
 ) -> dict[str, Any]:
