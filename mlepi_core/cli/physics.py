@@ -274,4 +274,44 @@ def unfold(stores: tuple[Path, ...], **options: Any) -> None:
     say(f"{out}: A(k, E) at {report['n_kpoints']} k, mean of {report['n_samples']} samples")
 
 
-VERBS = (phonons, sample, velocity, two_level, derivative, unfold)
+@click.command()
+@click.argument("name")
+@click.argument("stores", type=PATH, nargs=-1, required=True, metavar="STORE...")
+@click.option("--out", type=PATH, required=True, metavar="FILE", help="HDF5 file with all samples.")
+@click.option("--primitive", type=PATH, metavar="FILE", help="Undisplaced primitive cell, for unfolding.")
+@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Setting, value as in YAML.")
+@click.option("--plugin", "plugins", type=PATH, multiple=True, help="Python file with more observables.")
+def observe(
+    name: str,
+    stores: tuple[Path, ...],
+    out: Path,
+    primitive: Path | None,
+    pairs: tuple[str, ...],
+    plugins: tuple[Path, ...],
+) -> None:
+    """Observable NAME of the snapshots in STORE, with mean and standard error.
+
+    Built in: gap, dos, spectral, gamma1, conductivity.
+    """
+    import yaml
+
+    from mlepi_core.artefacts import InputError
+    from mlepi_core.stages.observe import observe as run
+
+    settings = {}
+    for pair in pairs:
+        key, found, value = pair.partition("=")
+        if not found:
+            raise InputError("--set", f"{pair!r} is not KEY=VALUE", "for instance --set width=0.1")
+        settings[key] = yaml.safe_load(value)
+    report = run(name, list(stores), out, settings, primitive=primitive, plugins=plugins)
+    for key, result in report.items():
+        mean, error = result["mean"], result["standard_error"]
+        if isinstance(mean, list):
+            say(f"{key}: array in {out}, {result['unit']}, mean of {result['n_samples']} samples")
+        else:
+            bar = "" if error is None else f" ± {error:.2g}"
+            say(f"{key}: {mean:.6g}{bar} {result['unit']}, mean of {result['n_samples']} samples")
+
+
+VERBS = (phonons, sample, velocity, two_level, derivative, unfold, observe)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,7 +10,6 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from mlepi_core.electrons import VelocitySamples, VelocitySpec
-    from mlepi_core.formats.store import LabelEntry
     from mlepi_core.stages.velocity import StorePaths
 
 # Å; positions of a snapshot in the two stores may differ by what a DFT program rounds.
@@ -149,10 +147,11 @@ def _reference_samples(
 
     from mlepi_core.artefacts import InputError, located
     from mlepi_core.electrons import evaluate_label, merge
+    from mlepi_core.stages.snapshots import snapshots
 
-    predicted = [(entry.atoms, entry.attrs) for _, entry in _entries(store, blocks=False)]
+    predicted = [(entry.atoms, entry.attrs) for _, entry in snapshots(store, blocks=False)]
     parts = []
-    for path, entry in _entries(reference, blocks=True):
+    for path, entry in snapshots(reference):
         distances = [_distance(atoms, entry.atoms) for atoms, _ in predicted]
         nearest = int(np.argmin(distances))
         if distances[nearest] > _SAME_PLACE:
@@ -173,14 +172,3 @@ def _distance(one: Atoms, other: Atoms) -> float:
     if len(one) != len(other):
         return float("inf")
     return float(abs(one.positions - other.positions).max())
-
-
-def _entries(stores: StorePaths, *, blocks: bool) -> Iterator[tuple[str | os.PathLike[str], LabelEntry]]:
-    """All converged entries of some stores."""
-    from mlepi_core.formats.store import LabelStore
-
-    for path in [stores] if isinstance(stores, (str, os.PathLike)) else stores:
-        with LabelStore(path) as source:
-            source.refuse_derivatives()
-            for name in source.select():
-                yield path, source.read(name, blocks=blocks)

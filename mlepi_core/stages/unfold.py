@@ -72,29 +72,26 @@ def unfold(
     from mlepi_core.artefacts import InputError, write_csv
     from mlepi_core.electrons import read_kpoints
     from mlepi_core.electrons.spectral import RunningMean
+    from mlepi_core.stages.snapshots import snapshots
     from mlepi_core.structures import read_structure
 
     if align not in ALIGNMENTS:
         raise InputError("align", f"{align!r} is unknown", f"use one of {', '.join(ALIGNMENTS)}")
     if not (window[0] < window[1] and points > 1):
         raise InputError("window", f"{window} eV with {points} points", "give LO < HI and at least 2 points")
-    paths = [stores] if isinstance(stores, (str, os.PathLike)) else list(stores)
     kpoints = read_kpoints(kpoints_file)
     grid = np.linspace(*window, points)
     cell = read_structure(primitive)
     options = {"width": width, "shape": shape, "weights": weights, "align": align}
     groups: dict[Any, list[np.ndarray]] = {}
-    levels, temperatures = [], set()
-    for done, (path, entry) in enumerate(_entries(paths), start=1):
+    levels, temperature = [], None
+    for done, (path, entry) in enumerate(snapshots(stores), start=1):
         spectrum, level = _spectrum(path, entry, cell, kpoints, grid, **options)
         groups.setdefault(entry.attrs.get("pair", entry.name), []).append(spectrum)
         levels.append(level)
-        temperatures.add(entry.attrs.get("temperature"))
+        temperature = entry.attrs.get("temperature")
         if progress is not None:
             progress(done, 0, entry.name)
-    if len(temperatures) > 1:
-        known = ", ".join(str(value) for value in sorted(temperatures, key=str))
-        raise InputError(paths[0], f"holds entries of several temperatures: {known}", "give one temperature")
     average = RunningMean()
     for spectra in groups.values():
         average.add(np.mean(spectra, axis=0))
@@ -103,23 +100,9 @@ def unfold(
         "n_samples": average.count,
         "n_entries": len(levels),
         "n_kpoints": len(kpoints),
-        "temperature_K": temperatures.pop(),
+        "temperature_K": temperature,
         "fermi_level_eV": float(np.mean(levels)) if align == "fermi" else None,
     }
-
-
-def _entries(paths: Sequence[str | os.PathLike[str]]) -> Iterator[tuple[Any, LabelEntry]]:
-    from mlepi_core.artefacts import InputError
-    from mlepi_core.formats.store import LabelStore
-
-    for path in paths:
-        with LabelStore(path) as store:
-            store.refuse_derivatives()
-            names = store.select()
-            if not names:
-                raise InputError(path, "holds no converged entry", "give another store")
-            for name in names:
-                yield path, store.read(name)
 
 
 def _spectrum(
