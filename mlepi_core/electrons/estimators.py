@@ -18,6 +18,7 @@ import scipy.constants
 from mlepi_core.artefacts import InputError
 from mlepi_core.electrons.bloch import GAUGES, BlochHamiltonian
 from mlepi_core.electrons.dirac import DiracCone
+from mlepi_core.electrons.reduced_basis import manifold_energies
 from mlepi_core.electrons.solver import OVERLAP_THRESHOLD, Eigenpairs, eigenvalues, solve
 from mlepi_core.electrons.velocity_operator import squared_velocity, velocity_matrices
 
@@ -142,9 +143,7 @@ def sample_quantities(
     energies[:, radii == 0] = centre.energies
     away = radii > 0
     if away.any():
-        offsets = directions[:, None, :] * radii[away][:, None]
-        k = np.asarray(cone.point) + bloch.fractional(offsets.reshape(-1, 3))
-        solved, lost = eigenvalues(bloch, k, subset=cone.subset, threshold=spec.threshold, device=device)
+        solved, lost = _around_cone(bloch, cone, spec, radii[away], device)
         energies[:, away] = solved.reshape(len(directions), -1, cone.n_states)
         dropped = max(dropped, lost)
     return {
@@ -153,6 +152,23 @@ def sample_quantities(
         "velocity_squared": np.array(squared),
         "n_projected": np.array(dropped),
     }
+
+
+def _around_cone(
+    bloch: BlochHamiltonian, cone: DiracCone, spec: VelocitySpec, radii: np.ndarray, device: str
+) -> tuple[np.ndarray, int]:
+    """Manifold (D x K, m) at some radii of all directions; by a reduced basis where that solves fewer k."""
+    directions = cone.offsets(spec.directions)
+
+    def points(at: np.ndarray) -> np.ndarray:
+        offsets = (directions[:, None, :] * at[:, None]).reshape(-1, 3)
+        return np.asarray(cone.point) + bloch.fractional(offsets)
+
+    options = {"subset": cone.subset, "threshold": spec.threshold}
+    kpoints, anchors = points(radii), points(radii[-1] * np.array([0.5, 1.0]))
+    if not device.startswith("cpu") or len(kpoints) < 2 * len(anchors):
+        return eigenvalues(bloch, kpoints, device=device, **options)
+    return manifold_energies(bloch, kpoints, [cone.point, *anchors], **options)[:2]
 
 
 def _at_cone(bloch: BlochHamiltonian, cone: DiracCone, spec: VelocitySpec) -> tuple[Eigenpairs, float]:
