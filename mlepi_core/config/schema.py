@@ -20,7 +20,8 @@ HEAD = """# Configuration
 `config.yaml` is the quick run, `test.yaml` the smallest complete run (for the tests), `paper.yaml` the scale
 of the paper; `bn.yaml` and `mos2-soc.yaml` train networks on other materials; `ablation.yaml` and
 `learning-curves.yaml` compare networks with each other (`study`); `search.yaml` and
-`bilayer-graphene.yaml` are how the released networks were found and trained, `pretrained.yaml` uses them.
+`bilayer-graphene.yaml` are how the released networks were found and trained (the phonon network also by
+`fine-tune-slips.yaml`), `pretrained.yaml` uses them.
 Each file stands alone: `snakemake --configfile config/paper.yaml` uses that file and nothing else, and keys
 that a file leaves out have the defaults below. Paths are relative to the working folder. Unknown keys, wrong
 types and values out of bounds are refused before any job starts.

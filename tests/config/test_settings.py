@@ -37,7 +37,7 @@ def mistakes(root: Path, **sections: object) -> list[str]:
     return caught.value.mistakes
 
 
-@pytest.mark.parametrize("name", ["bilayer-graphene", "search"])
+@pytest.mark.parametrize("name", ["bilayer-graphene", "search", "fine-tune-slips"])
 def test_files_for_data_that_are_not_bundled_are_valid(root: Path, name: str) -> None:
     raw = read_yaml(root / "config" / f"{name}.yaml")
     raw["labels"] |= {
