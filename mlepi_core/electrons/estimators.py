@@ -18,7 +18,7 @@ import scipy.constants
 from mlepi_core.artefacts import InputError
 from mlepi_core.electrons.bloch import GAUGES, BlochHamiltonian
 from mlepi_core.electrons.dirac import DiracCone
-from mlepi_core.electrons.reduced_basis import manifold_energies
+from mlepi_core.electrons.reduced_basis import WORTHWHILE, manifold_energies
 from mlepi_core.electrons.solver import OVERLAP_THRESHOLD, Eigenpairs, eigenvalues, solve
 from mlepi_core.electrons.velocity_operator import squared_velocity, velocity_matrices
 
@@ -157,7 +157,7 @@ def sample_quantities(
 def _around_cone(
     bloch: BlochHamiltonian, cone: DiracCone, spec: VelocitySpec, radii: np.ndarray, device: str
 ) -> tuple[np.ndarray, int]:
-    """Manifold (D x K, m) at some radii of all directions; by a reduced basis where that solves fewer k."""
+    """Manifold (D x K, m) at some radii of all directions; in large cells by a reduced basis."""
     directions = cone.offsets(spec.directions)
 
     def points(at: np.ndarray) -> np.ndarray:
@@ -166,7 +166,8 @@ def _around_cone(
 
     options = {"subset": cone.subset, "threshold": spec.threshold}
     kpoints, anchors = points(radii), points(radii[-1] * np.array([0.5, 1.0]))
-    if not device.startswith("cpu") or len(kpoints) < 2 * len(anchors):
+    worthwhile = bloch.n_states >= WORTHWHILE and len(kpoints) >= 2 * len(anchors)
+    if not (worthwhile and device.startswith("cpu")):
         return eigenvalues(bloch, kpoints, device=device, **options)
     return manifold_energies(bloch, kpoints, [cone.point, *anchors], **options)[:2]
 

@@ -19,6 +19,8 @@ from mlepi_core.electrons.solver import OVERLAP_THRESHOLD, eigenvalues, solve
 
 #: States on either side of the manifold that help to span the space.
 BUFFER = 4
+#: States of the cell from which on it pays: below, making H(k) costs as much as solving it.
+WORTHWHILE = 600
 #: Error at the tested k, eV, above which all k are solved in full.
 TOLERANCE = 1e-5
 
@@ -70,22 +72,32 @@ class ReducedBasis:
         size = np.abs(np.diag(r))
         return cls(vectors[:, size > 1e-8 * size[0]], anchors, np.array(columns), inner, dropped)
 
-    def energies(self, bloch: BlochHamiltonian, k: ArrayLike) -> np.ndarray:
-        """Energies (m,) of the manifold at k, fractional, ascending, eV."""
+    def energies(self, bloch: BlochHamiltonian, k: ArrayLike) -> tuple[np.ndarray, bool]:
+        """Energies (m,) of the manifold at k, fractional, ascending, eV, and whether that is sure.
+
+        The space that the solved states span hardly turns between k, while spurious solutions of the
+        projected problem have little part in it. The manifold is looked for by its part in that of the
+        nearest anchor, and by its place among the states with the largest part in all that were solved there.
+        Bands that cross the edge of the manifold spoil the first, neighbours that leave the space the second.
+        """
         h, s = bloch.matrices(k, "atomic")
         left, s_basis = self.vectors.conj().T, s @ self.vectors
         values, mixing = scipy.linalg.eigh(left @ (h @ self.vectors), left @ s_basis)
-        # The space of these states hardly turns between k; spurious ones have little part in it. The manifold
-        # is found by its place among them, as bands may cross its edge.
         nearest = np.argmin(np.linalg.norm((self.anchors - k) @ bloch.reciprocal, axis=1))
-        overlaps = self.solved[nearest].conj().T @ (s_basis @ mixing)
-        share = np.sum(np.abs(overlaps) ** 2, axis=0)
-        return values[np.sort(np.argsort(share)[-self.solved.shape[-1] :])][self.inner]
+        shares = np.abs(self.solved[nearest].conj().T @ (s_basis @ mixing)) ** 2
+        by_part = _largest(shares[self.inner].sum(axis=0), self.inner.stop - self.inner.start)
+        by_place = _largest(shares.sum(axis=0), len(shares))[self.inner]
+        return values[by_part], bool(np.array_equal(by_part, by_place))
 
     def farthest(self, bloch: BlochHamiltonian, kpoints: np.ndarray) -> int:
         """Which of some k (K, 3) lies farthest from all that were solved."""
         steps = (kpoints[:, None] - self.anchors) @ bloch.reciprocal
         return int(np.argmax(np.linalg.norm(steps, axis=-1).min(axis=1)))
+
+
+def _largest(values: np.ndarray, count: int) -> np.ndarray:
+    """Places of the largest values, ascending."""
+    return np.sort(np.argsort(values)[-count:])
 
 
 def manifold_energies(
@@ -99,8 +111,8 @@ def manifold_energies(
 ) -> tuple[np.ndarray, int, float]:
     """Energies of a manifold that is separated from all other states.
 
-    The k farthest from the anchors is solved in full as well: if the reduced basis is wrong there by more
-    than `tolerance`, all are.
+    A k where the manifold cannot be told apart surely is solved in full. So is the one farthest from the
+    anchors: if the reduced basis is wrong there by more than `tolerance`, all are.
 
     Parameters
     ----------
@@ -128,10 +140,13 @@ def manifold_energies(
     basis = ReducedBasis.of(bloch, anchors, subset, threshold)
     tested = basis.farthest(bloch, kpoints)
     options = {"subset": subset, "threshold": threshold}
-    exact, lost = eigenvalues(bloch, kpoints[tested], **options)
-    error = float(np.abs(basis.energies(bloch, kpoints[tested]) - exact[0]).max())
-    if error > tolerance:
+    found = [basis.energies(bloch, k) for k in kpoints]
+    energies = np.array([values for values, _ in found])
+    full = np.array([not certain for _, certain in found])
+    full[tested] = True
+    exact, lost = eigenvalues(bloch, kpoints[full], **options)
+    error = float(np.abs(energies[tested] - exact[np.flatnonzero(full) == tested][0]).max())
+    if found[tested][1] and error > tolerance:
         return *eigenvalues(bloch, kpoints, **options), error
-    energies = np.array([basis.energies(bloch, k) for k in kpoints])
-    energies[tested] = exact[0]
+    energies[full] = exact
     return energies, max(lost, basis.n_projected), error

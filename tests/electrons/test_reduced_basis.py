@@ -42,7 +42,7 @@ def test_energies_are_those_of_full_solutions(case):
     assert lost == 0
     # The tested k is where the error is near its largest, and a poorer basis shows there.
     poor = ReducedBasis.of(bloch, [cone.point], cone.subset)
-    errors = np.abs([poor.energies(bloch, k) for k in kpoints] - exact).max(axis=1)
+    errors = np.abs([poor.energies(bloch, k)[0] for k in kpoints] - exact).max(axis=1)
     tested = poor.farthest(bloch, kpoints)
     assert errors[tested] > 0.1 * errors.max() > 1e-4
 
@@ -56,8 +56,39 @@ def test_a_poor_basis_is_not_used(case):
     assert np.array_equal(found, exact)
 
 
+def test_a_doubtful_manifold_is_solved_in_full(case, monkeypatch):
+    bloch, cone = case
+    kpoints = points(bloch, cone, RADII)
+    anchors = [cone.point, *points(bloch, cone, [0.05, 0.1])]
+    exact = eigenvalues(bloch, kpoints, subset=cone.subset)[0]
+    right = ReducedBasis.energies
+
+    def mistaken(self, bloch, k):
+        values, _ = right(self, bloch, k)
+        doubtful = np.allclose(k, kpoints[3])
+        return (values + 1.0, False) if doubtful else (values, True)
+
+    monkeypatch.setattr(ReducedBasis, "energies", mistaken)
+    found, _, error = manifold_energies(bloch, kpoints, anchors, cone.subset)
+    assert np.abs(found - exact).max() < 2e-6
+    assert error < 2e-6 or np.allclose(error, 1.0, atol=1e-4)
+
+
+def test_manifold_and_neighbours_must_agree(case):
+    """Without neighbours in the space the place says nothing: nothing is sure that is wrong."""
+    bloch, cone = case
+    anchors = [cone.point, *points(bloch, cone, [0.05, 0.1])]
+    basis = ReducedBasis.of(bloch, anchors, cone.subset)
+    kpoints = points(bloch, cone, RADII)
+    exact = eigenvalues(bloch, kpoints, subset=cone.subset)[0]
+    for k, energies in zip(kpoints, exact, strict=True):
+        values, sure = basis.energies(bloch, k)
+        assert not sure or np.abs(values - energies).max() < 2e-6
+
+
 def test_quantities_of_a_snapshot_do_not_depend_on_it(case, monkeypatch):
     bloch, cone = case
+    monkeypatch.setattr(estimators_module, "WORTHWHILE", 0)
     spec = VelocitySpec(estimators=("manifold",), windows=((0.03, 0.10),), k_points=6, directions=2)
     reduced = sample_quantities(bloch, cone, spec)["energies"]
     calls = []
