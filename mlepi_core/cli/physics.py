@@ -267,9 +267,11 @@ def unfold(stores: tuple[Path, ...], **options: Any) -> None:
 
     The entries are snapshots of one temperature; the members of a pair (u, −u) count as one sample.
     """
+    from mlepi_core.progress import terminal
     from mlepi_core.stages.unfold import unfold as run
 
     out = options.pop("out")
+    options["progress"] = terminal("unfold")
     report = run(list(stores), options.pop("primitive"), options.pop("kpoints"), out, **options)
     say(f"{out}: A(k, E) at {report['n_kpoints']} k, mean of {report['n_samples']} samples")
 
@@ -296,6 +298,7 @@ def observe(
     import yaml
 
     from mlepi_core.artefacts import InputError
+    from mlepi_core.progress import terminal
     from mlepi_core.stages.observe import observe as run
 
     settings = {}
@@ -304,7 +307,8 @@ def observe(
         if not found:
             raise InputError("--set", f"{pair!r} is not KEY=VALUE", "for instance --set width=0.1")
         settings[key] = yaml.safe_load(value)
-    report = run(name, list(stores), out, settings, primitive=primitive, plugins=plugins)
+    options = {"primitive": primitive, "plugins": plugins, "progress": terminal("observe")}
+    report = run(name, list(stores), out, settings, **options)
     for key, result in report.items():
         mean, error = result["mean"], result["standard_error"]
         if isinstance(mean, list):

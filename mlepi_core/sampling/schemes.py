@@ -79,9 +79,9 @@ def canonical_modes(modes: SupercellModes) -> SupercellModes:
     vectors = modes.eigenvectors.copy()
     limit = _DEGENERATE * np.abs(modes.eigenvalues).max()
     edges = np.flatnonzero(np.diff(modes.eigenvalues) > limit) + 1
-    for number, group in enumerate(np.split(np.arange(len(modes.eigenvalues)), edges)):
+    for group in np.split(np.arange(len(modes.eigenvalues)), edges):
         own = vectors[:, group]
-        guide = stream(0, "mode gauge", number).standard_normal((len(own), len(group)))
+        guide = stream(0, "mode gauge", int(group[0])).standard_normal((len(own), len(group)))
         q, r = np.linalg.qr(own.T @ guide)
         vectors[:, group] = own @ (q * np.sign(np.diag(r)))
     return replace(modes, eigenvectors=vectors)

@@ -62,7 +62,7 @@ def observe(
     from mlepi_core.electrons import BlochHamiltonian
     from mlepi_core.electrons.observables import Snapshot, load_plugin, measure
     from mlepi_core.sampling import independent_groups
-    from mlepi_core.stages.snapshots import snapshots
+    from mlepi_core.stages.snapshots import n_snapshots, snapshots
     from mlepi_core.structures import read_structure
 
     for path in plugins:
@@ -70,6 +70,7 @@ def observe(
     cell = None if primitive is None else read_structure(primitive)
     rows: list[dict[str, Quantity]] = []
     attrs: list[dict[str, Any]] = []
+    total = n_snapshots(stores)
     for path, entry in snapshots(stores):
         with located(f"{os.fspath(path)}: {entry.name}"):
             if entry.blocks is None:
@@ -78,7 +79,7 @@ def observe(
             rows.append(measure(name, Snapshot(entry.atoms, bloch, entry.n_electrons, cell), settings))
         attrs.append({"pair": len(attrs), "sign": 1} | entry.attrs)
         if progress is not None:
-            progress(len(rows), 0, entry.name)
+            progress(len(rows), total, entry.name)
     scheme = str(attrs[0].get("scheme", "antithetic"))
     pair, sign = (np.array([int(one[key]) for one in attrs]) for key in ("pair", "sign"))
     groups = independent_groups(scheme, pair)

@@ -10,9 +10,21 @@ if TYPE_CHECKING:
     from mlepi_core.formats.store import LabelEntry
 
 
-def snapshots(
-    stores: Sequence[str | os.PathLike[str]] | str | os.PathLike[str], *, blocks: bool = True
-) -> Iterator[tuple[str | os.PathLike[str], LabelEntry]]:
+Stores = Sequence[str | os.PathLike[str]] | str | os.PathLike[str]
+
+
+def n_snapshots(stores: Stores) -> int:
+    """How many entries `snapshots` yields."""
+    from mlepi_core.formats.store import LabelStore
+
+    total = 0
+    for path in _paths(stores):
+        with LabelStore(path) as store:
+            total += len(store.select())
+    return total
+
+
+def snapshots(stores: Stores, *, blocks: bool = True) -> Iterator[tuple[str | os.PathLike[str], LabelEntry]]:
     """All converged entries of label stores, each with the path of its store.
 
     Parameters
@@ -29,7 +41,7 @@ def snapshots(
     from mlepi_core.formats.store import LabelStore
 
     seen: set[Any] = set()
-    for path in [stores] if isinstance(stores, (str, os.PathLike)) else stores:
+    for path in _paths(stores):
         with LabelStore(path) as store:
             store.refuse_derivatives()
             names = store.select()
@@ -44,3 +56,7 @@ def snapshots(
                         path, f"{name}: entries of several temperatures: {known}", "give one temperature"
                     )
                 yield path, entry
+
+
+def _paths(stores: Stores) -> Sequence[str | os.PathLike[str]]:
+    return [stores] if isinstance(stores, (str, os.PathLike)) else stores

@@ -36,8 +36,8 @@ def unfold(
     Parameters
     ----------
     stores
-        Label stores with H and S of supercells. Members of a pair (attribute ``pair``) are averaged first and
-        count as one sample; entries without a pair count alone.
+        Label stores with H and S of supercells. Members of a pair (attribute ``pair``), and pairs that depend
+        on each other, are averaged first and count as one sample; entries without a pair count alone.
     primitive
         Primitive structure, undisplaced, in any format that ASE reads.
     kpoints_file
@@ -72,7 +72,7 @@ def unfold(
     from mlepi_core.artefacts import InputError, write_csv
     from mlepi_core.electrons import read_kpoints
     from mlepi_core.electrons.spectral import RunningMean
-    from mlepi_core.stages.snapshots import snapshots
+    from mlepi_core.stages.snapshots import n_snapshots, snapshots
     from mlepi_core.structures import read_structure
 
     if align not in ALIGNMENTS:
@@ -84,14 +84,14 @@ def unfold(
     cell = read_structure(primitive)
     options = {"width": width, "shape": shape, "weights": weights, "align": align}
     groups: dict[Any, list[np.ndarray]] = {}
-    levels, temperature = [], None
+    levels, temperature, total = [], None, n_snapshots(stores)
     for done, (path, entry) in enumerate(snapshots(stores), start=1):
         spectrum, level = _spectrum(path, entry, cell, kpoints, grid, **options)
-        groups.setdefault(entry.attrs.get("pair", entry.name), []).append(spectrum)
+        groups.setdefault(_group(entry), []).append(spectrum)
         levels.append(level)
         temperature = entry.attrs.get("temperature")
         if progress is not None:
-            progress(done, 0, entry.name)
+            progress(done, total, entry.name)
     average = RunningMean()
     for spectra in groups.values():
         average.add(np.mean(spectra, axis=0))
@@ -103,6 +103,16 @@ def unfold(
         "temperature_K": temperature,
         "fermi_level_eV": float(np.mean(levels)) if align == "fermi" else None,
     }
+
+
+def _group(entry: LabelEntry) -> Any:
+    """What the statistically independent sample of a snapshot is called."""
+    from mlepi_core.sampling import independent_groups
+
+    if "pair" not in entry.attrs:
+        return entry.name
+    scheme = str(entry.attrs.get("scheme", "antithetic"))
+    return int(independent_groups(scheme, int(entry.attrs["pair"])))
 
 
 def _spectrum(
