@@ -214,7 +214,7 @@ CASES = [
             ("all_unconverged", "", "holds no converged entry"),
             ("bn", "", "entry bn_bilayer_prim: holds B, N, which the model does not know")
             if kind == "electron"
-            else ("no_forces", "", "holds no converged entry with energy and forces"),
+            else ("no_forces", "", "holds no converged entry with forces"),
         )
     ],
     (
