@@ -10,6 +10,20 @@ import click
 from mlepi_core.cli.options import PATH, device_option, json_option, say
 
 
+def estimator_options(function):  # type: ignore[no-untyped-def]
+    """`--estimator NAME`, required, and `--window LO HI`."""
+    window = click.option(
+        "--window", type=float, nargs=2, metavar="LO HI", help="|k − K| in 1/Å; operator has none."
+    )
+    estimator = click.option(
+        "--estimator",
+        type=click.Choice(["naive", "manifold", "bilayer", "operator"]),
+        required=True,
+        help="How the velocity is defined.",
+    )
+    return estimator(window(function))
+
+
 @click.command()
 @click.argument("model", type=PATH)
 @click.argument("structure", type=PATH)
@@ -141,13 +155,7 @@ def sample(
 @click.command()
 @click.argument("store", type=PATH)
 @click.option("--static", type=PATH, required=True, metavar="STORE0", help="Store of the undisplaced cell.")
-@click.option(
-    "--estimator",
-    type=click.Choice(["naive", "manifold", "bilayer", "operator"]),
-    required=True,
-    help="How the velocity is defined.",
-)
-@click.option("--window", type=float, nargs=2, metavar="LO HI", help="|k − K| in 1/Å; operator has none.")
+@estimator_options
 @click.option("--phonons", type=PATH, metavar="DIR", help="Phonons of the samples, for the next two options.")
 @click.option("--control-variates", is_flag=True, help="Less scatter: take out what follows the modes.")
 @click.option("--temperature", type=float, metavar="T", help="K; reweight the samples to T.")
@@ -167,13 +175,7 @@ def velocity(
 @click.argument("store", type=PATH)
 @click.option("--reference", type=PATH, required=True, metavar="DFT", help="Some of the snapshots from DFT.")
 @click.option("--static", type=PATH, required=True, metavar="DFT0", help="Undisplaced cell from DFT.")
-@click.option(
-    "--estimator",
-    type=click.Choice(["naive", "manifold", "bilayer", "operator"]),
-    required=True,
-    help="How the velocity is defined.",
-)
-@click.option("--window", type=float, nargs=2, metavar="LO HI", help="|k − K| in 1/Å; operator has none.")
+@estimator_options
 @click.option(
     "--cost-ratio",
     type=click.FloatRange(min=0, min_open=True),
