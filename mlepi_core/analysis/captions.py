@@ -2,7 +2,7 @@
 
 _TEXTS = {
     "velocity": """Fermi velocity relative to the static lattice against temperature, with standard
-    errors over antithetic pairs. (a) Estimators that gaps and cone shifts of single samples do not bias, or
+    errors over pairs. (a) Estimators that gaps and cone shifts of single samples do not bias, or
     only little (bilayer); marks: first window, dotted: other windows; shifted sideways for legibility. (b)
     Straight-line slope from the folded K point: its reduction is a finite-size artefact, apart from its
     window and cell it says little.""",
@@ -26,7 +26,13 @@ _TEXTS = {
     "bands": """Electron bands from predicted (dashed) and DFT (grey) Hamiltonians of structures that training
     never saw, relative to the DFT Fermi level; predicted ones after one common shift.""",
     "convergence": """Running mean of the velocity ratio ± standard error, and the standard error alone,
-    against the number of antithetic pairs; first window of each estimator.""",
+    against the number of pairs; first window of each estimator.""",
+    "size_series": """Velocity ratio against the size n of the sampling cell, with standard errors; a row per
+    temperature. Line styles: windows of one estimator. What is free of finite-size artefacts drifts with the
+    logarithm of n at most.""",
+    "error_budget": """Errors of the velocity ratio by source: standard error over pairs, change by another
+    window, spread over networks, change by a larger sampling cell and by anharmonic force constants. Bars:
+    what each of these is uncertain by.""",
     "ablation": """Errors of variants of the networks on structures that none was trained on: test cells, the
     cells with the largest displacements (extrapolation), and another kind of structure (reference). Open
     circles: seeds; bars: their mean; dotted: mean of the variant that the others of its comparison refer to.

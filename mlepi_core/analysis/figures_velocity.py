@@ -75,10 +75,10 @@ def _sound_panel(axes: Axes, data: pd.DataFrame) -> None:
         colour, mark = look(ESTIMATORS, name)
         # side by side, so that error bars of equal values do not hide each other
         shift = 0.07 * step * (number - (len(names) - 1) / 2)
-        for window, part in _by_window(data[data["estimator"] == name]):
+        for window, part in by_window(data[data["estimator"] == name]):
             x = part["temperature_K"] + shift
             if bool(part["first_window"].iloc[0]):
-                label = f"{name}{_words(window)}; {_static(part)}"
+                label = f"{name}{window_label(window)}; {_static(part)}"
                 axes.errorbar(
                     x, part["ratio"], part["ratio_se"].fillna(0), fmt=f"{mark}-", color=colour, label=label
                 )
@@ -94,10 +94,10 @@ def _sound_panel(axes: Axes, data: pd.DataFrame) -> None:
 
 def _naive_panel(axes: Axes, data: pd.DataFrame) -> None:
     colour, _ = look(ESTIMATORS, _NAIVE)
-    windows = list(_by_window(data))
+    windows = list(by_window(data))
     styles = zip(windows, ("^", "v", "<", ">", "d", "p"), ("-", "--", "-.", ":", "-", "--"), strict=False)
     for (window, part), mark, line in styles:
-        label = f"{_words(window).lstrip(', ')}; {_static(part)}"
+        label = f"{window_label(window).lstrip(', ')}; {_static(part)}"
         axes.errorbar(
             part["temperature_K"],
             part["ratio"],
@@ -199,7 +199,7 @@ def _is_first_window(table: pd.DataFrame) -> pd.Series:
     return (table[_WINDOW].fillna(-1) == first.fillna(-1)).all(axis=1)
 
 
-def _by_window(data: pd.DataFrame) -> list[tuple[tuple[float, float], pd.DataFrame]]:
+def by_window(data: pd.DataFrame) -> list[tuple[tuple[float, float], pd.DataFrame]]:
     groups = data.groupby([data[name].fillna(-1) for name in _WINDOW], sort=False)
     return [(window, part.sort_values("temperature_K")) for window, part in groups]
 
@@ -210,7 +210,7 @@ def _static(part: pd.DataFrame) -> str:
     return f"static {values.iloc[0] / 1e6:.3f}×10⁶ m/s" if len(values) else "no value"
 
 
-def _words(window: tuple[float, float]) -> str:
+def window_label(window: tuple[float, float]) -> str:
     low, high = window
     return "" if high < 0 else f", {low:.3g}–{_as_fine(high, low)} 1/Å"
 

@@ -11,6 +11,12 @@ from matplotlib.figure import Figure
 
 from mlepi_core.analysis.data import reread, write_table
 from mlepi_core.analysis.figures_bands import draw_bands, prepare_bands
+from mlepi_core.analysis.figures_budget import (
+    draw_error_budget,
+    draw_size_series,
+    prepare_error_budget,
+    prepare_size_series,
+)
 from mlepi_core.analysis.figures_calibration import draw_calibration, prepare_calibration
 from mlepi_core.analysis.figures_parity import (
     draw_parity_electron,
@@ -83,6 +89,8 @@ FIGURES = {
     "ablation": FigureKind(("study",), prepare_ablation, draw_ablation),
     "learning_curve_cells": FigureKind(("study",), prepare_learning_curve_cells, draw_learning_curve_cells),
     "learning_curve_time": FigureKind(("history",), prepare_learning_curve_time, draw_learning_curve_time),
+    "size_series": FigureKind(("sizes",), prepare_size_series, draw_size_series),
+    "error_budget": FigureKind(("budget",), prepare_error_budget, draw_error_budget),
 }
 
 

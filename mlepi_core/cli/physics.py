@@ -320,4 +320,20 @@ def observe(
             say(f"{key}: {mean:.6g}{bar} {result['unit']}, mean of {result['n_samples']} samples")
 
 
-VERBS = (phonons, sample, velocity, two_level, derivative, unfold, observe)
+@click.command()
+@click.argument("run", type=PATH)
+@click.option("--sizes", type=PATH, multiple=True, metavar="RUN", help="Run with another sampling cell.")
+@click.option("--anharmonic", type=PATH, metavar="RUN", help="Run with anharmonic force constants.")
+@click.option("--networks", type=PATH, multiple=True, metavar="RUN", help="Run with other networks.")
+@click.option("--out", type=PATH, required=True, metavar="DIR", help="Folder for tables and figures.")
+def budget(run: Path, out: Path, **others: Any) -> None:
+    """Error budget of the velocity ratio of RUN, a results folder, as far as other runs judge it."""
+    from mlepi_core.stages.budget import budget as judge
+
+    table = judge(run, out, **others)
+    for row in table.itertuples(index=False):
+        bar = "" if row.uncertainty != row.uncertainty else f" ± {row.uncertainty:.1g}"
+        say(f"{row.source}, {row.estimator}, {row.temperature_K:g} K: {row.error:+.2g}{bar} ({row.basis})")
+
+
+VERBS = (phonons, sample, velocity, two_level, derivative, unfold, observe, budget)

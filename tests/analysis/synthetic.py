@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mlepi_core.analysis.error_budget import error_budget
 from mlepi_core.artefacts import write_json
 from mlepi_core.config.figures import FiguresSection
 from mlepi_core.inference.calibration import calibration_rows
@@ -31,9 +32,11 @@ FIGURE_TABLES = {
     "ablation": {"study": "study"},
     "learning_curve_cells": {"study": "study"},
     "learning_curve_time": {"history": "study_history"},
+    "size_series": {"sizes": "sizes"},
+    "error_budget": {"budget": "budget"},
 }
-#: Figures of a study, which are no part of the report of a run.
-STUDY_FIGURES = ("ablation", "learning_curve_cells", "learning_curve_time")
+#: Figures of a study and of several runs, which are no part of the report of a run.
+NOT_IN_REPORT = ("ablation", "learning_curve_cells", "learning_curve_time", "size_series", "error_budget")
 _RATIOS = {"manifold": 0.982, "bilayer": 0.961, "operator": 0.988}
 _NAIVE = {0.03: 0.47, 0.05: 0.62, 0.10: 0.92}
 
@@ -78,6 +81,7 @@ def write_tables(folder: Path) -> dict[str, Path]:
         "convergence": _convergence(generator),
         "estimators": _estimators(),
         "timing": _timing(),
+        **_several_runs(),
         "study": study_table(),
         "study_history": history_table(),
     }
@@ -86,6 +90,16 @@ def write_tables(folder: Path) -> dict[str, Path]:
         paths[name] = folder / f"{name}.csv"
         table.to_csv(paths[name], index=False)
     return paths
+
+
+def _several_runs() -> dict[str, pd.DataFrame]:
+    """Velocities of three sampling cells, and the budget that follows from them."""
+    series = []
+    for n in (3, 6, 9):
+        table = _velocity(np.random.default_rng(n)).assign(supercell_n=n, run=f"results/{n}x{n}")
+        series.append(table.assign(ratio=1 - (1 - table["ratio"]) * (1 + 0.1 * n)))
+    budget = error_budget(series[0], sizes=series[1:], networks=[series[0].assign(ratio=0.98)])
+    return {"sizes": pd.concat(series), "budget": budget}
 
 
 def figure_inputs(paths: dict[str, Path], name: str) -> dict[str, Path]:

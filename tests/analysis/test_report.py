@@ -16,9 +16,9 @@ from mlepi_core.artefacts import InputError
 from mlepi_core.config import Settings
 from mlepi_core.config.models import ModelsSection
 from mlepi_core.stages.report import report
-from tests.analysis.synthetic import STUDY_FIGURES
+from tests.analysis.synthetic import NOT_IN_REPORT
 
-IN_REPORT = set(FIGURES) - set(STUDY_FIGURES)
+IN_REPORT = set(FIGURES) - set(NOT_IN_REPORT)
 SETTINGS = Settings.model_validate({"sampling": {"imaginary": "floor", "floor_cm1": 25}})
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
