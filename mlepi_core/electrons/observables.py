@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.constants
 from ase import Atoms
 
 from mlepi_core.artefacts import InputError
@@ -37,6 +38,9 @@ from mlepi_core.electrons.spectral import spectral_function
 from mlepi_core.electrons.unfolding import BlochSums, unfold
 from mlepi_core.electrons.velocity_operator import velocity_matrices
 from mlepi_core.structures.lattice import plane_normal
+
+#: hbar^2/m_e in eV Å^2.
+HBAR2_PER_ELECTRON_MASS = scipy.constants.hbar**2 / scipy.constants.m_e / scipy.constants.e * 1e20
 
 __all__ = ["OBSERVABLES", "Observable", "Quantity", "Snapshot", "load_plugin", "measure", "observable"]
 
@@ -171,20 +175,104 @@ def gap(snapshot: Snapshot, *, k: Sequence[float] | None = None, bands: int = 1)
     found = {"snapshot_gap": Quantity(float(energies[n] - energies[n - 1]), "eV")}
     if k is None:
         return found
-    states = unfold(snapshot.bloch, snapshot.bloch_sums, [k])[0]
-    above = _edge(states.energies[n:], states.weights[n:], bands)
-    below = _edge(states.energies[:n][::-1], states.weights[:n][::-1], bands)
-    return found | {"unfolded_gap": Quantity(above - below, "eV")}
+    below, above = _unfolded_bands(snapshot, [k], bands)[0].reshape(2, bands)
+    return found | {"unfolded_gap": Quantity(float(above.mean() - below.mean()), "eV")}
 
 
-def _edge(energies: np.ndarray, weights: np.ndarray, bands: int) -> float:
-    """Mean energy of the first `bands` units of weight, going away from the gap."""
+@observable("bands")
+def bands_along_a_path(
+    snapshot: Snapshot,
+    *,
+    kpoints: Sequence[Sequence[float]],
+    bands: int = 2,
+    mesh: Sequence[int] | None = None,
+) -> dict[str, Quantity]:
+    """Unfolded band energies at primitive k, relative to the snapshot's Fermi level.
+
+    Parameters
+    ----------
+    kpoints
+        Primitive k, fractional: a path.
+    bands
+        Bands of each side of the gap, numbered -bands ... -1 (highest valence band), 1 ... bands.
+
+    Notes
+    -----
+    Band j is the mean energy of the j-th unit of Löwdin weight, going away from the gap: the band itself in
+    an undisplaced supercell.
+    """
+    mesh_points, weights = gamma_mesh(mesh_for_cell(snapshot.bloch.cell) if mesh is None else mesh)
+    zero = _fermi(snapshot, snapshot.energies(mesh_points), weights)
+    numbers = np.concatenate([np.arange(-bands, 0), np.arange(1, bands + 1)])
+    axes = {"k": np.array(kpoints, dtype=float), "band": numbers}
+    values = _unfolded_bands(snapshot, kpoints, bands) - zero
+    return {"bands": Quantity(values, "eV", axes)}
+
+
+@observable("effective_mass")
+def effective_mass(
+    snapshot: Snapshot, *, k: Sequence[float], band: int = 1, degenerate: int = 1, step: float = 0.01
+) -> dict[str, Quantity]:
+    """Inverse effective mass tensor in the plane, d^2E/dk^2 / hbar^2 in units of 1/m_e, of an unfolded band.
+
+    Parameters
+    ----------
+    k
+        Primitive k, fractional, where the band has its extremum.
+    band
+        1, 2, … from the gap upwards, -1, -2, … downwards; with `degenerate` the first of those averaged.
+    degenerate
+        Bands that are degenerate at k: their mean energy is taken.
+    step
+        Distance of the six points around k for the second differences, 1/Å.
+
+    Notes
+    -----
+    The inverse mass is linear in the energies, so that a mean over samples is that of the mean bands; the
+    mass itself is the inverse of the mean.
+    """
+    last = abs(band) + degenerate - 1
+    if band == 0 or degenerate < 1 or not step > 0:
+        raise InputError("effective_mass", "band is 0, or degenerate or step too small", "count bands from 1")
+    if snapshot.primitive is None:
+        raise InputError("primitive", "is not given", "name the undisplaced primitive structure")
+    angles = np.pi / 3 * np.arange(6)
+    directions = np.stack([np.cos(angles), np.sin(angles)], axis=1) @ _plane_axes(snapshot.primitive)
+    around = step * directions @ np.asarray(snapshot.primitive.cell).T / (2 * np.pi)
+    points = np.asarray(k, dtype=float) + np.concatenate([np.zeros((1, 3)), around])
+    energies = _unfolded_bands(snapshot, points, last)
+    first = last + abs(band) - 1 if band > 0 else 0
+    mean = energies[:, first : first + degenerate].mean(axis=1)
+    curvature = (mean[1:4] + mean[4:7] - 2 * mean[0]) / step**2
+    # The symmetric tensor A follows from e A e along three directions e.
+    c, s = np.cos(angles[:3]), np.sin(angles[:3])
+    xx, xy, yy = np.linalg.solve(np.stack([c**2, 2 * c * s, s**2], axis=1), curvature)
+    tensor = np.array([[xx, xy], [xy, yy]]) / HBAR2_PER_ELECTRON_MASS
+    return {"inverse_mass": Quantity(tensor, "1/m_e", {"row": np.arange(2), "column": np.arange(2)})}
+
+
+def _unfolded_bands(snapshot: Snapshot, kpoints: Any, bands: int) -> np.ndarray:
+    """Mean energies (K, 2 bands) of the units of weight below and above the gap, ascending."""
+    n, rows = snapshot.occupied, []
+    for states in unfold(snapshot.bloch, snapshot.bloch_sums, kpoints):
+        above = _units(states.energies[n:], states.weights[n:], bands)
+        below = _units(states.energies[:n][::-1], states.weights[:n][::-1], bands)
+        rows.append([*below[::-1], *above])
+    return np.array(rows)
+
+
+def _units(energies: np.ndarray, weights: np.ndarray, bands: int) -> np.ndarray:
+    """Mean energies (bands,) of the first units of weight, going away from the gap."""
     reached = np.cumsum(weights)
     # Displacements move a little weight across the gap.
     if not len(reached) or reached[-1] < bands - 0.5:
         raise InputError("bands", f"{bands} are more than there are on one side of the gap", "take fewer")
-    share = weights - np.maximum(0.0, np.minimum(weights, reached - bands))
-    return float(share @ energies / share.sum())
+    start = reached - weights
+    means = []
+    for number in range(bands):
+        share = np.clip(reached, number, number + 1) - np.clip(start, number, number + 1)
+        means.append(share @ energies / share.sum())
+    return np.array(means)
 
 
 @observable("dos")

@@ -7,9 +7,17 @@ import pytest
 
 from mlepi_core.artefacts import InputError
 from mlepi_core.electrons import BlochHamiltonian, eigenvalues
-from mlepi_core.electrons.observables import OBSERVABLES, Quantity, Snapshot, load_plugin, measure, observable
+from mlepi_core.electrons.observables import (
+    HBAR2_PER_ELECTRON_MASS,
+    OBSERVABLES,
+    Quantity,
+    Snapshot,
+    load_plugin,
+    measure,
+    observable,
+)
 from mlepi_core.structures import build_monolayer, build_supercell
-from tests.electrons.tight_binding import HOPPING, LATTICE_CONSTANT, displaced, tight_binding
+from tests.electrons.tight_binding import CONE, HOPPING, LATTICE_CONSTANT, displaced, tight_binding
 
 PRIMITIVE = build_monolayer(lattice_constant=LATTICE_CONSTANT)
 
@@ -50,6 +58,43 @@ def test_level_repulsion_biases_the_gap_of_a_snapshot_not_the_unfolded_one():
     change = {name: np.mean([one[name].values for one in found]) - static[name].values for name in static}
     assert change["snapshot_gap"] < -0.1
     assert abs(change["unfolded_gap"]) < 0.3 * abs(change["snapshot_gap"])
+
+
+def test_bands_of_an_ideal_supercell_are_those_of_the_primitive_cell():
+    path = [[0.0, 0.0, 0.0], [0.2, 0.1, 0.0], [0.5, 0.0, 0.0]]
+    bands = measure("bands", snapshot(build_supercell(PRIMITIVE, 3), 0.1), {"kpoints": path, "bands": 1})[
+        "bands"
+    ]
+    zero = eigenvalues(snapshot(PRIMITIVE, 0.1).bloch, [[1 / 3, 2 / 3, 0.0]])[0].mean()
+    assert bands.axes["band"].tolist() == [-1, 1]
+    assert bands.values == pytest.approx(
+        eigenvalues(snapshot(PRIMITIVE, 0.1).bloch, path)[0] - zero, abs=1e-9
+    )
+
+
+def test_effective_mass_of_massive_dirac_electrons():
+    """m* = Delta/v^2 at the edge of a gap of 2 Delta, isotropic; the saddle point at M."""
+    cell, gap = build_supercell(PRIMITIVE, 2), 0.8
+    settings = {"k": [1 / 3, 2 / 3, 0.0], "step": 0.003}
+    for band in (1, -1):
+        found = measure("effective_mass", snapshot(cell, mass=gap), settings | {"band": band})["inverse_mass"]
+        expected = np.sign(band) * CONE**2 / gap / HBAR2_PER_ELECTRON_MASS
+        assert found.values == pytest.approx(expected * np.eye(2), rel=1e-3, abs=1e-3 * abs(expected))
+        assert found.unit == "1/m_e"
+    # E = t (1 + x^2 - x y) near M with x = k.a1, y = k.a2: a saddle point.
+    saddle = measure("effective_mass", snapshot(cell), {"k": [0.5, 0.0, 0.0], "step": 0.003})["inverse_mass"]
+    low, high = np.linalg.eigvalsh(saddle.values) * HBAR2_PER_ELECTRON_MASS / HOPPING / LATTICE_CONSTANT**2
+    assert (low, high) == pytest.approx((-0.5, 1.5), abs=1e-3)
+
+
+def test_effective_masses_that_are_not_there():
+    one = {"k": [1 / 3, 2 / 3, 0.0], "step": 0.003}
+    with pytest.raises(InputError, match="count bands from 1"):
+        measure("effective_mass", snapshot(PRIMITIVE, mass=0.5), one | {"band": 0})
+    with pytest.raises(InputError, match="2 are more than there are"):
+        measure("effective_mass", snapshot(PRIMITIVE, mass=0.5), one | {"degenerate": 2})
+    with pytest.raises(InputError, match="primitive"):
+        measure("effective_mass", Snapshot(PRIMITIVE, snapshot(PRIMITIVE).bloch, 2.0), one)
 
 
 def test_density_of_states_counts_states_and_vanishes_at_the_dirac_point():
