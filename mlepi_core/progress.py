@@ -78,6 +78,18 @@ def _bar(name: str) -> Progress:
     return report
 
 
+class Rate:
+    """Things done per minute since the object was made."""
+
+    def __init__(self, noun: str) -> None:
+        self._noun, self._start = noun, time.monotonic()
+
+    def text(self, done: int) -> str:
+        """For example ``58 samples/min``."""
+        elapsed = time.monotonic() - self._start
+        return f"{60 * done / elapsed:.3g} {self._noun}/min" if elapsed > 0 else ""
+
+
 class Throughput:
     """Atoms per second of recent steps: a running mean over about the last twenty."""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 
-from mlepi_core.progress import lines
+import pytest
+
+from mlepi_core.progress import Rate, lines
 
 
 def test_lines_are_prefixed_and_end_with_the_last_step() -> None:
@@ -14,6 +16,14 @@ def test_lines_are_prefixed_and_end_with_the_last_step() -> None:
         progress(step, 3, "val 14.2 meV")
     written = stream.getvalue().splitlines()
     assert written[-1] == "[train_electron] step 3/3, val 14.2 meV"
+
+
+def test_rate_counts_from_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    rate = Rate("samples")
+    now = 130.0
+    assert rate.text(29) == "58 samples/min"
 
 
 def test_short_work_says_nothing() -> None:

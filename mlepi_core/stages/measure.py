@@ -73,16 +73,17 @@ def measure_samples(
     from mlepi_core.electrons import VelocitySpec, evaluate_label, merge, save_samples
     from mlepi_core.inference.hamiltonians import predict_entries
     from mlepi_core.nn.hamiltonian import load_hamiltonian_model
+    from mlepi_core.progress import Rate
     from mlepi_core.stages.predict import sources
 
     loaded = load_hamiltonian_model(model, device=device)
     spec = VelocitySpec.from_section(section)
     tasks = list(sources(samples))
-    parts = []
+    parts, rate = [], Rate("samples")
     for entry in predict_entries(loaded, tasks, batch_size):
         parts.append(evaluate_label(entry, spec, solver_device(device)))
         if progress is not None:
-            progress(len(parts), len(tasks))
+            progress(len(parts), len(tasks), rate.text(len(parts)))
     save_samples(out, merge(parts))
 
 
@@ -150,6 +151,8 @@ def tabulate(
 def _gains(samples: VelocitySamples, spec: VelocitySpec) -> Iterator[dict[str, Any]]:
     from mlepi_core.electrons.pilot import pair_gain
 
+    if samples.attrs.get("scheme", "antithetic") != "antithetic":
+        return
     for estimator in spec.estimators:
         if estimator == "bilayer" and samples.layers != 2:
             continue

@@ -174,8 +174,9 @@ def evaluate_stores(
     from mlepi_core.artefacts import InputError, located
     from mlepi_core.electrons import evaluate_label, merge
     from mlepi_core.formats.store import LabelStore
+    from mlepi_core.progress import Rate
 
-    parts = []
+    parts, rate = [], Rate("samples")
     for path in _paths(stores):
         with LabelStore(path) as source:
             source.refuse_derivatives()
@@ -194,7 +195,7 @@ def evaluate_stores(
                 with located(f"{path}: {name}"):
                     parts.append(evaluate_label(entry, spec, device))
                 if progress is not None:
-                    progress(done + 1, len(names), name)
+                    progress(done + 1, len(names), rate.text(len(parts)))
     with located(", ".join(_paths(stores)), "velocity"):
         return merge(parts)
 
