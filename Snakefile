@@ -43,6 +43,7 @@ wildcard_constraints:
     label=r".+",
     T=r"[0-9.e+]+",
     block=r"[0-9]+",
+    stage=r"[0-9]+",
     member=r"[0-9]+",
     kind="phonon|electron",
 
@@ -61,6 +62,8 @@ localrules:
     gather_errors,
     gather_calibration,
     gather_timing,
+    check_precision,
+    tabulate_precision,
     gather_study,
 
 
@@ -71,6 +74,7 @@ include: "rules/phonons.smk"
 include: "rules/sample.smk"
 include: "rules/hamiltonian.smk"
 include: "rules/aggregate.smk"
+include: "rules/precision.smk"
 include: "rules/figures.smk"
 include: "rules/study.smk"
 

@@ -15,7 +15,7 @@ def given(*paths):
 
 RESULTS = f"results/{SETTINGS.run.name}"
 TEMPERATURES = [f"{temperature:g}" for temperature in SETTINGS.sampling.temperatures]
-BLOCKS = range(SETTINGS.sampling.n_blocks)
+STAGES = range(len(SETTINGS.sampling.stage_pairs))
 TRAINING_STORES = label_files(SETTINGS.labels.path)
 REFERENCE_STORES = label_files(SETTINGS.labels.reference)
 PHONON_REFERENCES = given(SETTINGS.phonons.reference, SETTINGS.phonons.slip_reference)
@@ -103,6 +103,10 @@ FIGURES = {
         "category": "Run",
     },
 }
+
+# Only a run with a target has a precision to tell.
+if SETTINGS.sampling.target_error:
+    TABLES.append("precision")
 
 # A single model has no spread to calibrate.
 CALIBRATION = ["calibration"] if SETTINGS.committee > 1 else []
@@ -246,18 +250,61 @@ def every_training(name):
     return [path for seed in SETTINGS.study.seeds for path in every_variant(f"seed{seed}/{name}")]
 
 
+def last_stage(temperature):
+    """Number of the stage at which a temperature has samples enough; jobs that decide it run first."""
+    for stage in STAGES if SETTINGS.sampling.target_error else []:
+        result = checkpoints.check_precision.get(T=temperature, stage=stage).output[0]
+        if json.loads(Path(result).read_text(encoding="utf-8"))["finished"]:
+            return stage
+    return 0
+
+
+def blocks_of(temperature):
+    """Numbers of the blocks that the results at a temperature rest on."""
+    return range(SETTINGS.sampling.n_blocks(last_stage(temperature)))
+
+
 def per_temperature(pattern):
     """Files of one temperature, one for each block."""
 
     def files(wildcards):
-        return expand(pattern, T=wildcards.T, block=BLOCKS)
+        return expand(pattern, T=wildcards.T, block=blocks_of(wildcards.T))
 
     return files
 
 
 def every_block(pattern):
     """Files of all temperatures and blocks."""
-    return expand(pattern, T=TEMPERATURES, block=BLOCKS)
+
+    def files(wildcards):
+        return [path for T in TEMPERATURES for path in expand(pattern, T=T, block=blocks_of(T))]
+
+    return files
+
+
+def up_to_stage(pattern):
+    """Files of one temperature, one for each block until the end of a stage."""
+
+    def files(wildcards):
+        blocks = range(SETTINGS.sampling.n_blocks(int(wildcards.stage)))
+        return expand(pattern, T=wildcards.T, block=blocks)
+
+    return files
+
+
+def stage_before(wildcards):
+    """Result of the stage before, which asked for this one.
+
+    It is no data of the job. It is newer than means that were made under an earlier target: without it the
+    planner would take those for finished and not look for a file that nobody needs but them.
+    """
+    stage = int(wildcards.stage)
+    return [f"<results>/precision/T{{T}}/stage{stage - 1}.json"] if stage else []
+
+
+def last_precision(wildcards):
+    """The last comparison with the target at every temperature."""
+    return [f"<results>/precision/T{T}/stage{last_stage(T)}.json" for T in TEMPERATURES]
 
 
 def block_pairs(wildcards):
@@ -265,17 +312,27 @@ def block_pairs(wildcards):
     return SETTINGS.sampling.block_pairs(int(wildcards.block))
 
 
+def kept_limit():
+    """Number of pairs at each temperature whose Hamiltonians are kept; of a subset pairs of the first stage."""
+    subset = min(SETTINGS.hamiltonians.subset, SETTINGS.sampling.pairs)
+    limit = {"all": SETTINGS.sampling.stage_pairs[-1], "subset": subset, "none": 0}
+    return limit[SETTINGS.hamiltonians.keep]
+
+
 def kept_pairs(wildcards):
     """Number of pairs of a block whose Hamiltonians are kept."""
     first, count = block_pairs(wildcards)
-    limit = {"all": SETTINGS.sampling.pairs, "subset": SETTINGS.hamiltonians.subset, "none": 0}
-    return max(0, min(count, limit[SETTINGS.hamiltonians.keep] - first))
+    return max(0, min(count, kept_limit() - first))
 
 
 def kept_hamiltonians(wildcards):
-    """Stores of predicted Hamiltonians that the run keeps."""
-    limit = {"all": SETTINGS.sampling.pairs, "subset": SETTINGS.hamiltonians.subset, "none": 0}
-    blocks = [b for b in BLOCKS if SETTINGS.sampling.block_pairs(b)[0] < limit[SETTINGS.hamiltonians.keep]]
+    """Stores of predicted Hamiltonians that the run keeps, of the first stage.
+
+    Those of later stages, kept with `keep: all`, are made because observables are measured on them. To ask for
+    them here would make one temperature wait for the other: all its stages would run before any other begins.
+    """
+    first = range(SETTINGS.sampling.n_blocks())
+    blocks = [block for block in first if SETTINGS.sampling.block_pairs(block)[0] < kept_limit()]
     return expand("<results>/hamiltonians/T{T}/block{block}.h5", T=TEMPERATURES, block=blocks)
 
 

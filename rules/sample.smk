@@ -1,6 +1,12 @@
 # Thermal displacements: whole pairs in blocks, independent of how they are cut into jobs.
 
-SAMPLE_CFG = cfg("sampling.supercell", "sampling.seed", "sampling.imaginary", "sampling.floor_cm1")
+SAMPLE_CFG = cfg(
+    "sampling.supercell",
+    "sampling.seed",
+    "sampling.scheme",
+    "sampling.imaginary",
+    "sampling.floor_cm1",
+)
 
 
 rule sample_block:

@@ -18,4 +18,5 @@ with job(snakemake) as run:
         imaginary=run.cfg["sampling.imaginary"],
         floor_cm1=run.cfg["sampling.floor_cm1"],
         first_pair=first,
+        scheme=run.cfg["sampling.scheme"],
     )

@@ -57,7 +57,12 @@ def write_report(folder: Path, out: Path, settings: Settings) -> None:
     InputError
         If a table, figure or file of the run is missing or lacks a column.
     """
-    results = read_results(folder, committee=settings.committee > 1, taken=settings.taken_networks)
+    results = read_results(
+        folder,
+        committee=settings.committee > 1,
+        target=bool(settings.sampling.target_error),
+        taken=settings.taken_networks,
+    )
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     page = environment.from_string(TEMPLATE).render(
         css=jinja2.utils.markupsafe.Markup(CSS),
@@ -129,7 +134,10 @@ def _sections(results: Results, settings: Settings) -> list[Section]:
             "Convergence",
             (),
             figures("convergence"),
-            [t.estimator_table(tables["estimators"])],
+            [
+                *([t.precision_table(tables["precision"])] if "precision" in tables else []),
+                *([] if tables["estimators"].empty else [t.estimator_table(tables["estimators"])]),
+            ],
         ),
         Section("timing", "Time and memory", (), figures("timing"), [t.timing_table(tables["timing"])]),
         Section(

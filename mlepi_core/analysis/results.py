@@ -67,13 +67,20 @@ TABLES = {
     ),
     "timing": (("stage",), ("n_jobs", "wall_s", "longest_s", "cpu_s", "max_rss_mb")),
 }
-#: Tables that have no rows where the configuration names nothing to compare with.
-MAY_BE_EMPTY = ("static_velocity", "frozen_phonon")
+#: Tables without rows where the configuration names nothing to compare with or makes no antithetic pairs.
+MAY_BE_EMPTY = ("static_velocity", "frozen_phonon", "estimators")
 #: Tables of a committee: a single model has none.
 CALIBRATION = {
     "calibration": (
         ("model", "quantity", "split", "unit", "bin"),
         ("spread_mean", "error_rms", "n", "spearman", "scale", "within_1", "within_2"),
+    ),
+}
+#: Table of a run with a target.
+PRECISION = {
+    "precision": (
+        ("observable", "met"),
+        ("temperature_K", "value", "half_width", "wanted", "n_pairs", "max_pairs", "stages"),
     ),
 }
 #: An SVG larger than this is replaced by the PNG of the figure.
@@ -120,7 +127,9 @@ class Results:
         return f"data:{_TYPES[kind]};base64,{text}"
 
 
-def read_results(folder: Path, *, committee: bool = False, taken: Sequence[str] = ()) -> Results:
+def read_results(
+    folder: Path, *, committee: bool = False, target: bool = False, taken: Sequence[str] = ()
+) -> Results:
     """Read what a report needs.
 
     Parameters
@@ -129,6 +138,8 @@ def read_results(folder: Path, *, committee: bool = False, taken: Sequence[str] 
         ``results/<run>``.
     committee
         Whether the run has committees, and so the tables of `CALIBRATION`.
+    target
+        Whether the run has a target precision, and so the table of `PRECISION`.
     taken
         Networks that the run has not trained.
 
@@ -137,6 +148,7 @@ def read_results(folder: Path, *, committee: bool = False, taken: Sequence[str] 
     InputError
         If a table or file is missing or lacks a column.
     """
+    wanted = TABLES | (CALIBRATION if committee else {}) | (PRECISION if target else {})
     tables = {
         name: read_table(
             folder / "tables" / f"{name}.csv",
@@ -144,7 +156,7 @@ def read_results(folder: Path, *, committee: bool = False, taken: Sequence[str] 
             numeric=numbers,
             may_be_empty=name in MAY_BE_EMPTY,
         )
-        for name, (words, numbers) in (TABLES | (CALIBRATION if committee else {})).items()
+        for name, (words, numbers) in wanted.items()
     }
     sums: dict[str, str] = {}
     for path in sorted((folder / "labels" / "verified").rglob("*.json")):

@@ -48,7 +48,7 @@ class Table:
 def velocity_tables(table: pd.DataFrame) -> list[Table]:
     """Ratios to the static lattice, and the velocities themselves: a row per estimator and window."""
     note = (
-        "± is the standard error over antithetic pairs (jackknife): the scatter of the samples, not the "
+        "± is the standard error over independent pairs (jackknife): the scatter of the samples, not the "
         "errors of networks, cell size or DFT functional. Shaded rows (naive) show the finite-size artefact."
     )
     ratio = _by_temperature(table, "Ratio v(T)/v(static)", ("ratio", "ratio_se"), 1.0, note)
@@ -233,6 +233,26 @@ def estimator_table(table: pd.DataFrame) -> Table:
     header = ["velocity by", "scheme", "T (K)", "cost / plain", "95 % interval", "evaluations"]
     note = "Samples needed for the same error relative to independent ones: below 1 the pairs pay."
     return Table("Gain of the sampling scheme", header, rows, 2, note)
+
+
+def precision_table(table: pd.DataFrame) -> Table:
+    """How precise every temperature became, against what was asked for."""
+    rows = [
+        [
+            row.observable.removeprefix("velocity_"),
+            f"{row.temperature_K:g}",
+            *(significant(value / 1e6, 4) for value in (row.value, row.half_width, row.wanted)),
+            "yes" if row.met == "True" else "no",
+            f"{row.n_pairs:.0f}",
+        ]
+        for row in table.itertuples(index=False)
+    ]
+    header = ["velocity by", "T (K)", "value (10⁶ m/s)", "± (95 %)", "wanted", "met", "pairs"]
+    note = (
+        f"Half width of the 95 % confidence interval (t distribution). Pairs were doubled until it was as "
+        f"short as wanted or there were {table['max_pairs'].max():.0f}."
+    )
+    return Table("Precision and target", header, rows, 1, note)
 
 
 def timing_table(table: pd.DataFrame) -> Table:

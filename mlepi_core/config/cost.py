@@ -56,10 +56,10 @@ def estimate(settings: Settings) -> Cost:
         )
     sampling = settings.sampling
     n_temperatures = len(sampling.temperatures)
-    samples = 2 * sampling.pairs * n_temperatures
+    samples = sampling.members * sampling.pairs * n_temperatures
     atoms = ATOMS_PER_CELL * prod(sampling.supercell)
-    kept = _kept_pairs(settings) * 2 * n_temperatures
-    blocks = sampling.n_blocks * n_temperatures
+    kept = _kept_pairs(settings) * sampling.members * n_temperatures
+    blocks = sampling.n_blocks() * n_temperatures
     kept_jobs = {"all": blocks, "subset": n_temperatures, "none": 0}[settings.hamiltonians.keep]
     k_points = _velocity_points(settings)
     predictions = (samples + kept) * settings.committee
@@ -89,13 +89,23 @@ def cost_text(settings: Settings) -> str:
             f"{_hours(cost.gpu_hours)} on one GPU; disk {_size(cost.disk_gb)}."
         )
     cell = "×".join(map(str, settings.sampling.supercell))
+    more = _growth(settings)
     return (
         f"Run {settings.run.name}: {cost.samples} samples of {cell} cells at "
-        f"{len(settings.sampling.temperatures)} temperatures in about {cost.jobs} jobs.\n"
+        f"{len(settings.sampling.temperatures)} temperatures in about {cost.jobs} jobs{more}.\n"
         f"Rough cost of a full run: networks {_hours(cost.network_core_hours)} on one core or "
         f"{_hours(cost.gpu_hours)} on one GPU; eigenvalues {_hours(cost.other_core_hours)} on one core; "
         f"disk {_size(cost.disk_gb)}."
     )
+
+
+def _growth(settings: Settings) -> str:
+    """How far a run with a target may grow beyond its first stage, for which costs are."""
+    sampling = settings.sampling
+    if not sampling.target_error:
+        return ""
+    factor = sampling.stage_pairs[-1] / sampling.pairs
+    return f", up to {factor:g} times as many samples where sampling.target_error needs them"
 
 
 def _study(settings: Settings) -> Cost:

@@ -108,6 +108,15 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
+    def _targets_are_observed(self) -> Settings:
+        observed = [f"velocity_{estimator}" for estimator in self.velocity.estimators]
+        for name in self.sampling.target_error:
+            if name not in observed:
+                known = ", ".join(observed)
+                raise ValueError(f"sampling.target_error: {name} is no observable of this run: {known}")
+        return self
+
+    @model_validator(mode="after")
     def _complete_study(self) -> Settings:
         if self.run.target == "study" and not self.study.variants:
             raise ValueError("run.target: study needs study.variants")

@@ -52,4 +52,6 @@ def _get(settings: Settings, key: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
     return value.model_dump(mode="json") if isinstance(value, Section) else value

@@ -178,7 +178,7 @@ def reduce_velocity(
         "note": note_of(estimator, samples.layers),
         "warnings": [] if warning is None else [warning],
         "n_projected": samples.n_projected,
-        "convergence": convergence(slopes, velocity, v_static, shares),
+        "convergence": convergence(slopes, velocity, v_static, shares, len(set(samples.pair)) // len(slopes)),
         "curve": _curve(estimator, radii, pair_means, bare),
     }
 
@@ -229,8 +229,9 @@ def convergence(
     velocity: Callable[[np.ndarray], np.ndarray],
     v_static: float,
     weights: np.ndarray | None = None,
+    group_size: int = 1,
 ) -> list[dict[str, float | int | None]]:
-    """Velocity (m/s), ratio and their errors from the first 1, 2, … pairs.
+    """Velocity (m/s), ratio and their errors from the first 1, 2, … groups of `group_size` pairs.
 
     The running mean with its error, not the distance to the final mean, which is zero at the end by
     construction.
@@ -241,7 +242,7 @@ def convergence(
         error = estimate.error
         rows.append(
             {
-                "n_pairs": count,
+                "n_pairs": count * group_size,
                 "v_m_per_s": _finite(estimate.value),
                 "v_se_m_per_s": _finite(error),
                 "ratio": _finite(estimate.value / v_static),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import jsonschema
 import pytest
@@ -23,6 +24,8 @@ from mlepi_core.config import (
 )
 from mlepi_core.config.cost import cost_text, estimate
 from mlepi_core.config.models import ModelsSection
+from mlepi_core.config.sampling import SOBOL_REPLICATES, Scheme
+from mlepi_core.sampling import SCHEMES, schemes
 
 FILES = ("config", "test", "paper", "bn", "mos2-soc", "pretrained", "ablation", "learning-curves")
 
@@ -207,10 +210,57 @@ class TestStageConfig:
 def test_blocks_cover_all_pairs_once(root: Path) -> None:
     for pairs, block_size in ((16, 16), (17, 10), (3, 1000), (250, 100)):
         sampling = settings(root, sampling={"pairs": pairs, "block_size": block_size}).sampling
-        blocks = [sampling.block_pairs(b) for b in range(sampling.n_blocks)]
+        blocks = [sampling.block_pairs(b) for b in range(sampling.n_blocks())]
         covered = [first + k for first, count in blocks for k in range(count)]
         assert covered == list(range(pairs))
         assert all(2 * count <= block_size for _, count in blocks)
+
+
+def test_stages_double_the_pairs_and_cut_no_block(root: Path) -> None:
+    target = {"velocity_manifold": {"relative": 0.01}}
+    given = {"pairs": 40, "max_pairs": 200, "block_size": 60, "target_error": target}
+    sampling = settings(root, sampling=given).sampling
+    assert sampling.stage_pairs == [40, 80, 160, 200]
+    for stage, pairs in enumerate(sampling.stage_pairs):
+        blocks = [sampling.block_pairs(b) for b in range(sampling.n_blocks(stage))]
+        assert [first + k for first, count in blocks for k in range(count)] == list(range(pairs))
+        assert all(2 * count <= 60 for _, count in blocks)
+
+
+def test_samples_of_scheme_plain_fill_a_block(root: Path) -> None:
+    sampling = settings(root, sampling={"scheme": "plain", "pairs": 10, "block_size": 4}).sampling
+    assert [sampling.block_pairs(b) for b in range(sampling.n_blocks())] == [(0, 4), (4, 4), (8, 2)]
+
+
+@pytest.mark.parametrize(
+    ("sampling", "line"),
+    [
+        ({"target_error": {"velocity_manifold": {"relative": 0.1}}}, "max_pairs is needed with target_error"),
+        ({"max_pairs": 64}, "max_pairs is needed with target_error, and only then"),
+        (
+            {"pairs": 8, "max_pairs": 64, "target_error": {"velocity_manifold": {"relative": 0.1}}},
+            "pairs must be 32 at least",
+        ),
+        (
+            {"pairs": 64, "max_pairs": 128, "target_error": {"velocity_manifold": {}}},
+            "give either relative or absolute",
+        ),
+        (
+            {"pairs": 64, "max_pairs": 128, "target_error": {"gap": {"absolute": 0.1}}},
+            "gap is no observable of this run: velocity_naive, velocity_manifold",
+        ),
+        ({"scheme": "sobol", "pairs": 20}, "pairs must be multiples of 8"),
+        ({"scheme": "special"}, "must be one of antithetic, plain, signs, gauss_hermite, sobol"),
+    ],
+)
+def test_targets_and_schemes_that_do_not_fit(root: Path, sampling: dict[str, object], line: str) -> None:
+    (found,) = mistakes(root, sampling=sampling)
+    assert line in found
+
+
+def test_schemes_are_those_of_the_sampler() -> None:
+    assert {"special", *get_args(Scheme)} == set(SCHEMES)
+    assert SOBOL_REPLICATES == schemes.SOBOL_REPLICATES
 
 
 def test_cost_grows_with_the_run(root: Path) -> None:

@@ -122,6 +122,20 @@ def test_slurm_profile_sends_every_gpu_rule_to_a_gpu(root: Path) -> None:
     assert gpu_rules == set(profile["set-resources"])
 
 
+def test_a_target_plans_the_first_stage(fresh_tree: Tree, tmp_path: Path) -> None:
+    """32 pairs in two blocks at each of four temperatures; what follows depends on their scatter."""
+    config = yaml.safe_load((fresh_tree.path / "config/config.yaml").read_text(encoding="utf-8"))
+    config["sampling"] |= {"max_pairs": 256, "target_error": {"velocity_manifold": {"relative": 1e-3}}}
+    path = tmp_path / "target.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    text = fresh_tree.snakemake("-n", "--cores", "2", "--configfile", str(path)).stdout
+    rules = RULE_LINE.findall(text)
+    assert rules.count("check_precision") == 4
+    assert rules.count("measure_samples") == 8
+    assert "precision/T300/stage0.json" in text
+    assert "up to 8 times as many samples" in text
+
+
 def test_lint(fresh_tree: Tree) -> None:
     assert "Congratulations" in fresh_tree.snakemake("--lint").stdout
 
@@ -136,7 +150,7 @@ def test_every_rule_has_its_digests(root: Path) -> None:
     """Config and code reach a job through params only, and every computing rule has both."""
     for path in sorted((root / "rules").glob("*.smk")):
         text = path.read_text(encoding="utf-8")
-        count = len(re.findall(r"^ *rule\b", text, flags=re.MULTILINE))
+        count = len(re.findall(r"^ *(?:rule|checkpoint)\b", text, flags=re.MULTILINE))
         for directive in (
             "cfg=",
             "code=",

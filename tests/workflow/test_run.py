@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -141,6 +142,42 @@ def test_committee_of_two(finished: Tree, tmp_path: Path) -> None:
     summary = [row for row in rows(results / "tables/calibration.csv") if row["bin"] == "all"]
     assert {row["split"] for row in summary} == {"validation", "test", "reference"}
     assert {row["model"] for row in summary} == {"phonon", "electron"}
+
+
+def with_target(tree: Tree, text: str) -> str:
+    """Ask a run of one temperature for a precision; what snakemake says when it makes table and report."""
+    path = tree.path / "config/test.yaml"
+    kept, found = re.subn(r"  pairs: .*\n(  max_pairs.*\n  target_error.*\n)?", text, path.read_text("utf-8"))
+    assert found == 1
+    path.write_text(kept, encoding="utf-8")
+    targets = [str(RESULTS / name) for name in ("tables/precision.csv", "report.html")]
+    return tree.snakemake(*targets, *ARGUMENTS).stdout
+
+
+def test_samples_are_added_until_the_target_is_reached(finished: Tree, tmp_path: Path) -> None:
+    """An easy target keeps the first 32 pairs; one out of reach doubles them, and the report says so."""
+    path = tmp_path / "mlepi"
+    shutil.copytree(finished.path, path, symlinks=True)
+    tree, table = Tree(path), path / RESULTS / "tables/precision.csv"
+    config = (path / "config/test.yaml").read_text(encoding="utf-8")
+    config = config.replace("temperatures: [0, 300]", "temperatures: [300]").replace(
+        "block_size: 4 ", "block_size: 32 "
+    )
+    (path / "config/test.yaml").write_text(config, encoding="utf-8")
+    target = "  pairs: 32\n  max_pairs: 48\n  target_error: {{velocity_operator: {{{}}}}}\n"
+    said = with_target(tree, target.format("relative: 0.9"))
+    assert RULE_LINE.findall(said).count("measure_samples") == 2
+    (easy,) = rows(table)
+    assert (easy["met"], easy["n_pairs"], easy["stages"]) == ("True", "32", "1")
+    assert "target precision was not reached" not in (path / RESULTS / "report.html").read_text("utf-8")
+
+    said = with_target(tree, target.format("absolute: 1e-3"))
+    assert RULE_LINE.findall(said).count("measure_samples") == 1  # the third block: pairs 32 to 47
+    (hard,) = rows(table)
+    assert (hard["met"], hard["n_pairs"], hard["stages"]) == ("False", "48", "2")
+    assert float(hard["wanted"]) == 1e-3
+    assert {row["n_pairs"] for row in rows(table.with_name("velocity.csv"))} == {"48"}
+    assert "The target precision was not reached" in (path / RESULTS / "report.html").read_text("utf-8")
 
 
 def test_killed_run_goes_on_to_the_same_history(finished: Tree, tmp_path: Path) -> None:
