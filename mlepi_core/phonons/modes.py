@@ -78,7 +78,11 @@ def supercell_modes(phonon: Phonopy, reference: Atoms, supercell: Sequence[int])
         Repetitions of the sampling supercell.
     """
     atoms = build_supercell(reference, check_supercell(supercell))
-    fc = supercell_force_constants(phonon, reference, supercell)
+    return modes_of(atoms, supercell_force_constants(phonon, reference, supercell))
+
+
+def modes_of(atoms: Atoms, fc: np.ndarray) -> SupercellModes:
+    """Modes of a supercell from its own force constants (N, N, 3, 3), eV/Å²; see `supercell_modes`."""
     n = len(atoms)
     masses = np.repeat(atoms.get_masses(), 3)
     dynamical = fc.transpose(0, 2, 1, 3).reshape(3 * n, 3 * n) / np.sqrt(np.outer(masses, masses))

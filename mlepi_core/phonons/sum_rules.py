@@ -10,6 +10,7 @@ from phonopy.interface.symfc import SymfcFCSolver
 
 from mlepi_core.artefacts import InputError
 from mlepi_core.phonons.force_constants import full_force_constants
+from mlepi_core.phonons.modes import complement
 
 #: What can be imposed, each level including the one before.
 SUM_RULES = ("none", "translational", "rotational")
@@ -47,17 +48,37 @@ def impose_sum_rules(phonon: Phonopy, rules: str = "translational") -> None:
     if rules == "none":
         return
     fc = full_force_constants(phonon)
-    solver = SymfcFCSolver(phonon.supercell)
-    solver.compute_basis_set(orders=[2])
-    basis_set = solver.basis_set[2]
-    expand = basis_set.compression_matrix.tocsr()
-    basis = basis_set.blocked_basis_set
+    expand, basis = _symmetric_basis(phonon)
     coefficients = basis.T @ (expand.T @ fc.ravel())
     if rules == "rotational":
         projected = _project_rotations(phonon, expand, basis, coefficients)
         _refuse_large_change(phonon, coefficients, projected)
         coefficients = projected
     phonon.force_constants = np.asarray(expand @ (basis @ coefficients)).reshape(fc.shape)
+
+
+def invariant_basis(phonon: Phonopy, rules: str = "translational") -> np.ndarray:
+    """Orthonormal basis of the force constants that obey `rules` of `impose_sum_rules` and the space group.
+
+    Returns
+    -------
+    numpy.ndarray
+        Rows of the primitive cell, (n, N, 3, 3, P); norm and products are those of all N rows.
+
+    Raises
+    ------
+    InputError
+        `rules` is neither ``"translational"`` nor ``"rotational"``.
+    """
+    if rules not in SUM_RULES[1:]:
+        raise InputError("sum_rules", f"is {rules!r}", f"give one of {', '.join(SUM_RULES[1:])}")
+    expand, basis = _symmetric_basis(phonon)
+    n_super, rows = len(phonon.supercell), np.array(phonon.primitive.p2s_map)
+    compact = np.asarray(_rows(expand, rows, n_super) @ (basis @ np.eye(basis.shape[1])))
+    if rules == "rotational":
+        left = _violating_directions(phonon, expand, basis, basis.shape[1])
+        compact = compact @ complement(left)
+    return compact.reshape(len(rows), n_super, 3, 3, -1)
 
 
 def sum_rule_violation(phonon: Phonopy) -> dict[str, float]:
@@ -83,28 +104,44 @@ def sum_rule_violation(phonon: Phonopy) -> dict[str, float]:
     }
 
 
+def _symmetric_basis(phonon: Phonopy) -> tuple[Any, Any]:
+    """Matrices E, B of symfc: force constants (9 N²) = E B c with E B orthonormal."""
+    solver = SymfcFCSolver(phonon.supercell)
+    solver.compute_basis_set(orders=[2])
+    basis_set = solver.basis_set[2]
+    return basis_set.compression_matrix.tocsr(), basis_set.blocked_basis_set
+
+
+def _rows(expand: Any, atoms: np.ndarray, n_super: int) -> Any:
+    """Part of E that gives the force constants of some atoms' rows."""
+    return expand[(atoms[:, None] * n_super * 9 + np.arange(n_super * 9)).ravel()]
+
+
 def _project_rotations(phonon: Phonopy, expand: Any, basis: Any, coefficients: np.ndarray) -> np.ndarray:
-    """Nearest coefficients for which the rotational conditions, linear in them, vanish.
+    """Nearest coefficients for which the rotational conditions, linear in them, vanish."""
+    left = _violating_directions(phonon, expand, basis, len(coefficients))
+    return coefficients - left @ (left.T @ coefficients)
+
+
+def _violating_directions(phonon: Phonopy, expand: Any, basis: Any, n_coefficients: int) -> np.ndarray:
+    """Orthonormal directions of the coefficients in which a rotational condition is violated, as columns.
 
     Positions that are symmetric only within a tolerance leave a tiny remainder of the conditions that vanish
     by symmetry. Imposing it would fix combinations of force constants that rotations say nothing about.
     """
     n_super = len(phonon.supercell)
     rows = np.array(phonon.primitive.p2s_map)
-    entries = (rows[:, None] * n_super * 9 + np.arange(n_super * 9)).ravel()
-    compact = expand[entries]
+    compact = _rows(expand, rows, n_super)
     moments = _image_moments(phonon)
-    conditions = np.empty((len(coefficients), len(rows) * 27 + 81))
-    for index in range(len(coefficients)):
-        unit = np.zeros(len(coefficients))
+    conditions = np.empty((n_coefficients, len(rows) * 27 + 81))
+    for index in range(n_coefficients):
+        unit = np.zeros(n_coefficients)
         unit[index] = 1.0
         fc = np.asarray(compact @ (basis @ unit)).reshape(len(rows), n_super, 3, 3)
         rotation, huang = _rotation_conditions(fc, *moments)
         conditions[index] = np.concatenate([rotation.ravel(), huang.ravel()])
-    # orthonormal directions in which a condition is violated
     left, values, _ = np.linalg.svd(conditions, full_matrices=False)
-    left = left[:, values > RANK_TOLERANCE * values.max(initial=0.0)]
-    return coefficients - left @ (left.T @ coefficients)
+    return left[:, values > RANK_TOLERANCE * values.max(initial=0.0)]
 
 
 def _refuse_large_change(phonon: Phonopy, before: np.ndarray, after: np.ndarray) -> None:

@@ -14,3 +14,5 @@ THZ_PER_SQRT_EIGENVALUE = math.sqrt(_c.e / 1e-20 / _c.atomic_mass) / (2 * math.p
 SIGMA2_TIMES_THZ = _c.hbar / (_c.atomic_mass * 2 * math.pi * 1e12) * 1e20
 #: h·1 THz / k_B in K.
 KELVIN_PER_THZ = _c.h * 1e12 / _c.k
+#: h·1 THz in meV.
+MEV_PER_THZ = _c.h * 1e12 / _c.e * 1e3
