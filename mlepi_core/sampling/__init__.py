@@ -23,6 +23,10 @@ _HOME = {
     "entry_name": "samples",
     "read_samples": "samples",
     "write_samples": "samples",
+    "AnharmonicSettings": "anharmonic",
+    "AnharmonicResult": "anharmonic",
+    "NotConvergedWarning": "anharmonic",
+    "self_consistent_phonons": "anharmonic",
 }
 __all__ = sorted(_HOME)
 

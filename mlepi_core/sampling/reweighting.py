@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mlepi_core.artefacts import InputError
+from mlepi_core.phonons.modes import SupercellModes
 
 #: Smallest share of effective samples that is accepted.
 LEAST_SHARE = 0.5
@@ -31,6 +32,32 @@ def relative_weights(numbers: np.ndarray, variance: np.ndarray, target: np.ndarr
     """
     ratio = np.asarray(variance) / np.asarray(target)
     return np.exp(0.5 * np.log(ratio).sum() - 0.5 * np.square(numbers) @ (ratio - 1))
+
+
+def log_density(modes: SupercellModes, variance: np.ndarray, displacements: np.ndarray) -> np.ndarray:
+    """Logarithm of the density of a harmonic supercell at given displacements, up to a common constant.
+
+    -sum_mu [Q_mu^2/(2 sigma_mu^2) + ln sigma_mu] with Q_mu = sum_i sqrt(M_i) e_(i,mu) u_i. Differences
+    between modes of the same atoms are meaningful whatever their polarisations: all span the complement of
+    the translations.
+
+    Parameters
+    ----------
+    modes
+        Polarisations and masses of N atoms.
+    variance
+        sigma^2 (3N - 3), amu A^2, all positive.
+    displacements
+        (M, N, 3), A.
+
+    Returns
+    -------
+    ndarray
+        (M,).
+    """
+    masses = np.repeat(modes.reference.get_masses(), 3)
+    coordinates = (displacements.reshape(len(displacements), -1) * np.sqrt(masses)) @ modes.eigenvectors
+    return -0.5 * (np.square(coordinates) @ (1 / variance) + np.log(variance).sum())
 
 
 def expected_share(variance: np.ndarray, target: np.ndarray) -> float:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mlepi_core.artefacts import InputError
-from mlepi_core.sampling import mode_variance
+from mlepi_core.sampling import ThermalSampler, apply_policy, mode_variance
 from mlepi_core.sampling.reweighting import (
     check_effective,
     effective_samples,
     expected_share,
+    log_density,
     relative_weights,
 )
 
@@ -59,3 +62,26 @@ def test_too_few_effective_samples_are_refused(numbers):
 def test_the_same_temperature_changes_nothing(numbers):
     variance = mode_variance(FREQUENCIES, 300.0)
     assert np.ptp(relative_weights(numbers, variance, variance)) == 0
+
+
+def test_densities_of_displacements_give_the_same_weights(modes):
+    policy = apply_policy(modes)
+    warm, cold = (ThermalSampler(modes, policy, temperature) for temperature in (300.0, 290.0))
+    displacements = np.array([warm.displacement(5, pair) for pair in range(6)])
+    numbers = np.array([warm.numbers(5, pair)[1] for pair in range(6)])
+    ratio = np.exp(
+        log_density(modes, cold.variance, displacements) - log_density(modes, warm.variance, displacements)
+    )
+    assert ratio == pytest.approx(relative_weights(numbers, warm.variance, cold.variance), rel=1e-9)
+
+
+def test_densities_do_not_depend_on_polarisations_of_equal_modes(modes):
+    """Modes of one frequency in any basis have the same density, with the same translations left out."""
+    variance = np.full(len(modes.eigenvalues), 0.3)
+    turned = np.linalg.qr(np.random.default_rng(4).standard_normal((len(variance),) * 2))[0]
+    other = replace(modes, eigenvectors=modes.eigenvectors @ turned)
+    displacements = np.random.default_rng(5).standard_normal((3, len(modes.reference), 3))
+    moved = displacements + [0.1, -0.2, 0.3]
+    expected = log_density(modes, variance, displacements)
+    assert log_density(other, variance, displacements) == pytest.approx(expected, rel=1e-10)
+    assert log_density(modes, variance, moved) == pytest.approx(expected, rel=1e-10)
