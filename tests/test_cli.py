@@ -24,6 +24,7 @@ VERBS = (
     "evaluate",
     "predict",
     "phonons",
+    "anharmonic",
     "sample",
     "velocity",
     "derivative",

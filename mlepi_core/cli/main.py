@@ -11,7 +11,7 @@ import click
 
 from mlepi_core import __version__
 from mlepi_core.artefacts import MlepiError
-from mlepi_core.cli import benchmark, data, networks, physics
+from mlepi_core.cli import anharmonic, benchmark, data, networks, physics
 
 INTERRUPTED = 130
 
@@ -25,7 +25,7 @@ def mlepi() -> None:
     """
 
 
-for _module in (data, networks, physics, benchmark):
+for _module in (data, networks, physics, anharmonic, benchmark):
     for _verb in _module.VERBS:
         mlepi.add_command(_verb)
 

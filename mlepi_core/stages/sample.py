@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlepi_core.sampling.samples import SampleSet
@@ -57,6 +57,7 @@ def sample(
     from mlepi_core.sampling.statistics import exact_rms
 
     source = read_phonons(phonons_dir)
+    _warn_of_anharmonic(source.report.get("anharmonic"), phonons_dir, float(temperature))
     if not contains_sampling_cell(source.phonon, supercell):
         warnings.warn(
             f"q points of the {' x '.join(str(n) for n in supercell)} sampling cell are interpolated: "
@@ -75,6 +76,22 @@ def sample(
     samples = replace(samples, attrs=samples.attrs | exact)
     write_samples(out, samples)
     return samples
+
+
+def _warn_of_anharmonic(
+    section: dict[str, Any] | None, phonons_dir: str | os.PathLike[str], temperature: float
+) -> None:
+    """Say that force constants belong to another temperature, or are not self-consistent."""
+    if section is None:
+        return
+    if section["temperature_K"] != temperature:
+        warnings.warn(
+            f"{phonons_dir} has the force constants of {section['temperature_K']:g} K, not of "
+            f"{temperature:g} K",
+            stacklevel=3,
+        )
+    if not section["converged"]:
+        warnings.warn(f"{phonons_dir} has force constants that are not self-consistent", stacklevel=3)
 
 
 def tabulate(sample_files: Sequence[str | os.PathLike[str]], out_csv: str | os.PathLike[str]) -> None:
