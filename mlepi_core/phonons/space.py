@@ -48,6 +48,11 @@ class ForceConstantSpace:
         """Number of independent force constants P."""
         return self.basis.shape[-1]
 
+    @property
+    def n_cells(self) -> int:
+        """Number of primitive cells."""
+        return len(self.translated)
+
     def coefficients(self, fc: np.ndarray) -> np.ndarray:
         """Coefficients (P,) of the nearest force constants of the space to (N, N, 3, 3), eV/Å²."""
         found = np.zeros(self.size)

@@ -183,7 +183,8 @@ class _Loop:
         before, after = self.space.frequencies(self.coefficients), self.space.frequencies(fit.coefficients)
         change = (after - before) * CM1_PER_THZ
         error = self.frequency_errors(fit)
-        limit = np.maximum(self.settings.tolerance_cm1, PART_OF_ERROR * error)
+        known = np.where(np.isfinite(error), error, 0.0)
+        limit = np.maximum(self.settings.tolerance_cm1, PART_OF_ERROR * known)
         stable = policy.n_touched == 0 and bool((after > 0).all())
         self.converged = stable and bool((np.abs(change) <= limit).all())
         step = fit.coefficients - self.coefficients
@@ -192,17 +193,16 @@ class _Loop:
                 "iteration": len(self.rows) + 1,
                 "new_samples": len(samples.pair) if new else 0,
                 "n_samples": len(samples.pair),
-                "effective_samples": effective_samples(self.weights),
+                "effective_samples": round(effective_samples(self.weights), 3),
                 "force_constants_change": float(np.linalg.norm(step) / np.linalg.norm(fit.coefficients)),
                 "max_frequency_change_cm1": float(np.abs(change).max()),
                 "rms_frequency_change_cm1": float(np.sqrt(np.mean(change**2))),
-                "max_frequency_se_cm1": _finite(error.max()),
+                "max_frequency_se_cm1": float(error.max()) if np.isfinite(error).all() else None,
                 "lowest_frequency_cm1": float(after.min() * CM1_PER_THZ),
                 "n_touched_modes": policy.n_touched,
                 "force_residual_meV_per_A": 1e3 * fit.residual,
                 "max_displacement_A": float(np.linalg.norm(samples.displacements, axis=2).max()),
-                "trial_free_energy_meV": trial_free_energy(policy, self.temperature)
-                / len(self.space.qpoints),
+                "trial_free_energy_meV": trial_free_energy(policy, self.temperature) / self.space.n_cells,
             }
         )
         self.fit = fit
@@ -437,7 +437,3 @@ def _warn(section: dict[str, Any], listed: list[dict[str, Any]]) -> None:
             NotConvergedWarning,
             stacklevel=4,
         )
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

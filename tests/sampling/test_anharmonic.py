@@ -19,7 +19,7 @@ from mlepi_core.sampling.anharmonic import (
     trial_free_energy,
 )
 from mlepi_core.sampling.policy import ModePolicy
-from mlepi_core.structures import build_ab
+from mlepi_core.structures import build_ab, build_supercell
 from tests.phonons.spring_model import SpringBilayer
 
 MASSES = (4.0, 12.0)
@@ -97,6 +97,65 @@ def test_quartic_oscillator(temperature, share):
     assert all(row["effective_samples"] >= 0.5 * 3000 for row in rows)
 
 
+class QuarticLattice:
+    """Simple cubic crystal whose neighbours have V = Σ_a (½ k Δ_a² + ¼ λ Δ_a⁴), Δ = u_j − u_i."""
+
+    def __init__(self, k, quartic, reference):
+        self.k, self.quartic, self.reference = k, quartic, reference
+
+    def forces(self, structures):
+        moved = np.array([atoms.positions for atoms in structures]) - self.reference.positions
+        home = self.reference.arrays["cell_index"]
+        grid = np.zeros((len(structures), *(home.max(axis=0) + 1), 3))
+        grid[(slice(None), *home.T)] = moved
+        total = np.zeros_like(grid)
+        for axis in (1, 2, 3):
+            for step in (1, -1):
+                bond = np.roll(grid, step, axis=axis) - grid
+                total += self.k * bond + self.quartic * bond**3
+        return total[(slice(None), *home.T)]
+
+
+def test_quartic_lattice():
+    """Dispersive modes: by symmetry all bonds and components have one mean curvature k + 3 λ ⟨Δ²⟩."""
+    k, quartic, temperature, mass = 1.0, 25.0, 200.0, 10.0
+    atoms = Atoms("B", cell=[2.5] * 3, pbc=True, masses=[mass])
+    phonon = make_phonopy(atoms, (3, 3, 3))
+    reference = build_supercell(atoms, (3, 3, 3))
+    waves = 2 * (1 - np.cos(2 * np.pi * reference.arrays["cell_index"] / 3))
+    total = waves.sum(axis=1)[1:]
+
+    def mode_frequencies(stiffness):
+        return np.sqrt(stiffness * total / mass) * THZ_PER_SQRT_EIGENVALUE
+
+    def mismatch(stiffness):
+        variance = mode_variance(mode_frequencies(stiffness), temperature) / mass
+        return k + 3 * quartic * np.sum(waves[1:, 0] * variance) / len(waves) - stiffness
+
+    curvature = np.zeros((27, 27))
+    unit = QuarticLattice(k, 0.0, reference)
+    for number in range(27):
+        moved = reference.copy()
+        moved.positions[number, 0] += 1.0
+        curvature[:, number] = -unit.forces([moved])[0][:, 0]
+    phonon.force_constants = np.einsum("ij,ab->ijab", curvature, np.eye(3))
+    start = Phonons(phonon, atoms, {"relaxed": False})
+    result = self_consistent_phonons(
+        start, QuarticLattice(k, quartic, reference), temperature, AnharmonicSettings(pairs=60)
+    )
+    assert result.converged
+    exact = np.repeat(mode_frequencies(brentq(mismatch, k, 50 * k)), 3) * CM1_PER_THZ
+    harmonic_ones = np.repeat(mode_frequencies(k), 3) * CM1_PER_THZ
+    found, errors, begun = (
+        np.array([row[name] for row in result.frequencies])
+        for name in ("frequency_cm1", "frequency_se_cm1", "start_cm1")
+    )
+    assert begun == pytest.approx(harmonic_ones, abs=1e-3)
+    assert np.abs((found - exact) / errors).max() < 4.5
+    assert np.abs(found / exact - 1).max() < 0.03
+    assert (exact / harmonic_ones).min() > 1.15
+
+
 def test_error_bars_are_those_of_other_seeds():
     k, quartic = 2.0, 60.0
     found = [
@@ -155,6 +214,18 @@ def test_too_few_iterations_are_said():
     section = result.phonons.report["anharmonic"]
     assert not section["converged"]
     assert section["max_frequency_change_cm1"] > section["tolerance_cm1"]
+
+
+def test_a_single_pair_has_no_error_bar_and_no_easier_goal():
+    result = self_consistent_phonons(
+        two_atoms(2.0), Quartic(2.0, 60.0), 300.0, AnharmonicSettings(pairs=1, least_share=0.1)
+    )
+    assert result.converged
+    assert len(result.convergence) > 3
+    assert result.convergence[-1]["max_frequency_change_cm1"] <= 0.2
+    assert result.convergence[-1]["max_frequency_se_cm1"] is None
+    assert result.frequencies[0]["frequency_se_cm1"] is None
+    assert result.phonons.report["anharmonic"]["mean_force_se_meV_per_A"] is None
 
 
 def test_batches_and_seeds():
