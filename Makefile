@@ -17,7 +17,7 @@ RUN = results/$(shell $(BIN)/python -c 'from mlepi_core.config import load_confi
 # one BLAS thread per process: tests and jobs run side by side
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install run test test-fast report unlock lint peers clean
+.PHONY: help install run test test-fast statistics report unlock lint peers clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,9 @@ test: $(STAMP) ## all tests but those that need Slurm, a GPU or a DFT program (â
 
 test-fast: $(STAMP) ## the quick part of the tests (â‰¤ 3 min)
 	$(BIN)/python -m pytest -q -m "not slow and not slurm and not gpu and not dft"
+
+statistics: $(STAMP) ## Hamiltonians that each sampling scheme needs, results in results/statistics
+	$(SNAKEMAKE) --profile profiles/local --configfile config/statistics.yaml
 
 report: $(STAMP) ## Snakemake's own report of a finished run
 	$(SNAKEMAKE) --profile profiles/local --report $(RUN)/snakemake-report.html

@@ -44,6 +44,7 @@ wildcard_constraints:
     T=r"[0-9.e+]+",
     block=r"[0-9]+",
     stage=r"[0-9]+",
+    scheme=r"[a-z_]+",
     member=r"[0-9]+",
     kind="phonon|electron",
 
@@ -65,6 +66,7 @@ localrules:
     check_precision,
     tabulate_precision,
     gather_study,
+    compare_schemes,
 
 
 include: "rules/common.smk"
@@ -79,7 +81,12 @@ include: "rules/figures.smk"
 include: "rules/study.smk"
 
 
-if not STUDY:
+if STATISTICS:
+
+    include: "rules/statistics.smk"
+
+
+if not (STUDY or STATISTICS):
 
     include: "rules/report.smk"
 
@@ -87,7 +94,7 @@ if not STUDY:
 rule all:
     default_target: True
     input:
-        study_files if STUDY else network_files if SETTINGS.networks_only else run_files,
+        default_files,
 
 
 rule networks:

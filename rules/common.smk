@@ -29,6 +29,8 @@ NETWORKS = sorted(SETTINGS.training.networks, reverse=True)
 TRAINED = SETTINGS.trained_networks
 TAKEN = {kind: getattr(SETTINGS.models, kind) for kind in SETTINGS.taken_networks}
 STUDY = SETTINGS.run.target == "study"
+STATISTICS = SETTINGS.run.target == "statistics"
+SCHEMES = SETTINGS.statistics.compared
 VARIANTS = {(variant.network, variant.name): variant for variant in SETTINGS.study.variants}
 MEMBERS = range(1, SETTINGS.committee + 1)
 ALL_SECTIONS = sorted(type(SETTINGS).model_fields)
@@ -336,22 +338,38 @@ def kept_hamiltonians(wildcards):
     return expand("<results>/hamiltonians/T{T}/block{block}.h5", T=TEMPERATURES, block=blocks)
 
 
+def of_scheme(scheme):
+    """Quantities of one scheme at all temperatures."""
+    return expand("<results>/quantities/T{T}/{scheme}.h5", T=TEMPERATURES, scheme=scheme)
+
+
 def table_files(wildcards):
     """All tables for readers."""
     if STUDY:
         return expand("<results>/tables/{name}", name=STUDY_TABLES)
+    if STATISTICS:
+        return expand("<results>/tables/{name}.csv", name=["estimators", "scheme_values"])
     return expand("<results>/tables/{name}.csv", name=TABLES)
 
 
 def figure_files(wildcards):
     """All figures in both formats with their numbers."""
-    names = STUDY_FIGURES if STUDY else FIGURES
+    names = STUDY_FIGURES if STUDY else [] if STATISTICS else FIGURES
     return expand("<results>/figures/{name}.{kind}", name=names, kind=["png", "svg", "csv"])
 
 
 def study_files(wildcards):
     """Tables and figures of a study."""
     return [*table_files(wildcards), *figure_files(wildcards)]
+
+
+def default_files(wildcards):
+    """What is made when nothing is asked for."""
+    if STUDY:
+        return study_files(wildcards)
+    if STATISTICS:
+        return table_files(wildcards)
+    return network_files(wildcards) if SETTINGS.networks_only else run_files(wildcards)
 
 
 def network_files(wildcards):

@@ -54,6 +54,8 @@ def estimate(settings: Settings) -> Cost:
             disk_gb=_NETWORKS_GB,
             samples=0,
         )
+    if settings.run.target == "statistics":
+        return _statistics(settings)
     sampling = settings.sampling
     n_temperatures = len(sampling.temperatures)
     samples = sampling.members * sampling.pairs * n_temperatures
@@ -89,13 +91,28 @@ def cost_text(settings: Settings) -> str:
             f"{_hours(cost.gpu_hours)} on one GPU; disk {_size(cost.disk_gb)}."
         )
     cell = "×".join(map(str, settings.sampling.supercell))
-    more = _growth(settings)
+    more = "" if settings.run.target == "statistics" else _growth(settings)
     return (
         f"Run {settings.run.name}: {cost.samples} samples of {cell} cells at "
         f"{len(settings.sampling.temperatures)} temperatures in about {cost.jobs} jobs{more}.\n"
         f"Rough cost of a full run: networks {_hours(cost.network_core_hours)} on one core or "
         f"{_hours(cost.gpu_hours)} on one GPU; eigenvalues {_hours(cost.other_core_hours)} on one core; "
         f"disk {_size(cost.disk_gb)}."
+    )
+
+
+def _statistics(settings: Settings) -> Cost:
+    schemes, n_temperatures = settings.statistics.compared, len(settings.sampling.temperatures)
+    samples = len(schemes) * n_temperatures * settings.statistics.evaluations
+    atoms = ATOMS_PER_CELL * prod(settings.sampling.supercell)
+    inference = samples * settings.committee * atoms * _electron_prediction(settings.training.electron)
+    eigen = samples * _velocity_points(settings) * _EIGH * (atoms * ORBITALS_PER_ATOM) ** 3
+    return Cost(
+        jobs=4 + _committee_jobs(settings) + 2 * len(schemes) * n_temperatures,
+        network_core_hours=(_training(settings) + inference) / 3600,
+        other_core_hours=eigen / 3600,
+        disk_gb=_NETWORKS_GB + samples * atoms * 24 / 1e9,
+        samples=samples,
     )
 
 

@@ -15,6 +15,7 @@ from mlepi_core.config.models import ModelsSection
 from mlepi_core.config.observables import BandsSection, DerivativeSection, VelocitySection
 from mlepi_core.config.phonons import PhononsSection
 from mlepi_core.config.sampling import HamiltoniansSection, SamplingSection
+from mlepi_core.config.statistics import StatisticsSection
 from mlepi_core.config.structure import StructureSection
 from mlepi_core.config.study import StudySection, StudyVariant
 from mlepi_core.config.training import TrainingSections
@@ -30,10 +31,11 @@ class RunSection(Section):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
         description="results go to results/NAME; letters, digits, dot, dash and underscore",
     )
-    target: Literal["all", "networks", "study"] = setting(
+    target: Literal["all", "networks", "study", "statistics"] = setting(
         "all",
         description="what snakemake makes when it is not told: everything, the networks alone with their "
-        "errors, tables and figures, or the comparison of networks that `study` describes",
+        "errors, tables and figures, the comparison of networks that `study` describes, or that of sampling "
+        "schemes that `statistics` describes",
     )
 
 
@@ -56,6 +58,7 @@ class Settings(Section):
     phonons: PhononsSection = Field(PhononsSection(), description="force constants and bands")
     sampling: SamplingSection = Field(SamplingSection(), description="thermal displacements")
     hamiltonians: HamiltoniansSection = Field(HamiltoniansSection(), description="predicted Hamiltonians")
+    statistics: StatisticsSection = Field(StatisticsSection(), description="comparison of sampling schemes")
     velocity: VelocitySection = Field(VelocitySection(), description="Fermi velocity")
     bands: BandsSection = Field(BandsSection(), description="bands of the test structures")
     derivative: DerivativeSection = Field(DerivativeSection(), description="derivative of the Hamiltonian")
@@ -114,6 +117,12 @@ class Settings(Section):
             if name not in observed:
                 known = ", ".join(observed)
                 raise ValueError(f"sampling.target_error: {name} is no observable of this run: {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _statistics_have_both_networks(self) -> Settings:
+        if self.run.target == "statistics" and len(self.training.networks) < 2:
+            raise ValueError("run.target: statistics needs both networks in training.networks")
         return self
 
     @model_validator(mode="after")

@@ -45,7 +45,7 @@ def pair_gain(
     radii = np.empty(0) if window is None else samples.spec.radii_of(window)
     columns = samples.columns(radii)
     features = np.array([feature(estimator, sample, columns) for sample in samples.each()])
-    pseudo = _pseudo_values(features, estimator, radii)
+    pseudo = pseudo_values(features, estimator, radii)
     _, counts = np.unique(samples.pair, return_counts=True)
     if len(counts) < 3 or (counts != 2).any() or not np.isfinite(pseudo).all() or np.ptp(pseudo) == 0:
         return None
@@ -58,7 +58,14 @@ def pair_gain(
     return PairGain(_cost_ratio(values), float(low), float(high), pseudo.size)
 
 
-def _pseudo_values(features: np.ndarray, estimator: str, radii: np.ndarray) -> np.ndarray:
+def pseudo_values(features: np.ndarray, estimator: str, radii: np.ndarray) -> np.ndarray:
+    """Jackknife pseudo-values (S,) in m/s: what each snapshot contributes to the velocity of the mean.
+
+    Parameters
+    ----------
+    features
+        (S, F) of the snapshots, as `mlepi_core.electrons.estimators.feature` gives them.
+    """
     count, mean = len(features), features.mean(axis=0)
     if count < 2:
         return np.full(count, np.nan)

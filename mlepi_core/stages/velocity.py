@@ -102,7 +102,6 @@ def _refinements(
     import numpy as np
 
     from mlepi_core.artefacts import InputError
-    from mlepi_core.sampling.control_variates import mode_controls
     from mlepi_core.sampling.reweighting import NORMAL_SCHEMES, check_effective, relative_weights
 
     if not control_variates and temperature is None:
@@ -111,12 +110,10 @@ def _refinements(
         raise InputError("phonons", "is not given", "name the phonon folder that the samples were drawn from")
     if control_variates and temperature is not None:
         raise InputError("control_variates", "do not go with another temperature", "leave one of them out")
+    if control_variates:
+        return {"controls": mode_variates(samples, phonons)}, {}
     sampler, numbers = _numbers_of(samples, phonons)
     sampled = sampler.policy.sampled
-    if control_variates:
-        eigenvalues = np.square(sampler.policy.frequencies[sampled])
-        order = np.argsort(eigenvalues, kind="stable")
-        return {"controls": mode_controls(numbers[:, sampled][:, order], eigenvalues[order])}, {}
     if sampler.scheme not in NORMAL_SCHEMES:
         raise InputError(
             "temperature", f"samples of scheme {sampler.scheme} have no density", "draw normal samples"
@@ -131,6 +128,27 @@ def _refinements(
         "effective_pairs": effective,
     }
     return {"weights": weights}, facts
+
+
+def mode_variates(samples: VelocitySamples, phonons: str | os.PathLike[str]) -> np.ndarray:
+    """Control variates (S, G) of snapshots drawn from a phonon folder.
+
+    See `mlepi_core.sampling.control_variates.mode_controls`.
+
+    Raises
+    ------
+    InputError
+        If the samples are not those of the phonons.
+    """
+    import numpy as np
+
+    from mlepi_core.sampling.control_variates import mode_controls
+
+    sampler, numbers = _numbers_of(samples, phonons)
+    sampled = sampler.policy.sampled
+    eigenvalues = np.square(sampler.policy.frequencies[sampled])
+    order = np.argsort(eigenvalues, kind="stable")
+    return mode_controls(numbers[:, sampled][:, order], eigenvalues[order])
 
 
 def _numbers_of(

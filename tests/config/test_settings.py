@@ -316,3 +316,25 @@ def test_missing_models_and_labels_are_named_with_a_remedy(root: Path) -> None:
         f"x.yaml: labels.path[0] = none.h5: {remedies[0]}",
         f"x.yaml: labels.reference[0] = no: {remedies[1]}",
     ]
+
+
+def test_statistics_compare_with_plain_samples() -> None:
+    section = validate(
+        {"statistics": {"schemes": ["signs", "plain"], "evaluations": 64}}, "x.yaml"
+    ).statistics
+    assert section.compared == ["plain", "signs"]
+    assert (section.units("plain"), section.units("signs")) == (64, 32)
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"evaluations": 72}, "x.yaml: statistics.evaluations = 72: must be a multiple of 16"),
+        ({"schemes": ["special"]}, "x.yaml: statistics.schemes[0] = special: must be one of"),
+        ({"schemes": ["signs", "signs"]}, "a scheme stands in the list more than once"),
+    ],
+)
+def test_bad_statistics(values: dict, line: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        validate({"statistics": values}, "x.yaml")
+    assert line in str(error.value)

@@ -136,6 +136,16 @@ def test_a_target_plans_the_first_stage(fresh_tree: Tree, tmp_path: Path) -> Non
     assert "up to 8 times as many samples" in text
 
 
+def test_statistics_sample_every_scheme_and_nothing_else(fresh_tree: Tree) -> None:
+    """The table of a comparison has the name of one that a complete run makes from its pairs."""
+    text = fresh_tree.snakemake("-n", "--cores", "2", "--configfile", "config/statistics.yaml").stdout
+    rules = RULE_LINE.findall(text)
+    assert rules.count("sample_scheme") == rules.count("measure_scheme") == 5
+    assert rules.count("compare_schemes") == 1
+    assert not {"tabulate_velocity", "sample_block", "write_report", "train_phonon"} & set(rules)
+    assert "960 samples" in text
+
+
 def test_lint(fresh_tree: Tree) -> None:
     assert "Congratulations" in fresh_tree.snakemake("--lint").stdout
 
