@@ -32,6 +32,8 @@ from mlepi_core.sampling.thermal import ThermalSampler
 
 #: What may be done with imaginary modes on the way; `drop` has no density to reweight with.
 POLICIES = ("absolute", "floor", "refuse")
+#: How an iteration ends, other than by their number.
+SELF_CONSISTENT, CHANGED = "self-consistent", "changed modes"
 #: A frequency has converged also if it changes by less than this part of its standard error.
 PART_OF_ERROR = 0.1
 CONVERGENCE_COLUMNS = (
@@ -163,7 +165,7 @@ class _Loop:
     weights: np.ndarray = field(default_factory=lambda: np.empty(0))
     fit: Fit | None = None
     n_forces: int = 0
-    converged: bool = False
+    end: str | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def step(self) -> None:
@@ -183,10 +185,9 @@ class _Loop:
         before, after = self.space.frequencies(self.coefficients), self.space.frequencies(fit.coefficients)
         change = (after - before) * CM1_PER_THZ
         error = self.frequency_errors(fit)
-        known = np.where(np.isfinite(error), error, 0.0)
-        limit = np.maximum(self.settings.tolerance_cm1, PART_OF_ERROR * known)
         stable = policy.n_touched == 0 and bool((after > 0).all())
-        self.converged = stable and bool((np.abs(change) <= limit).all())
+        if (np.abs(change) <= self._limits(error, stable)).all():
+            self.end = SELF_CONSISTENT if stable else CHANGED
         step = fit.coefficients - self.coefficients
         self.rows.append(
             {
@@ -206,7 +207,12 @@ class _Loop:
             }
         )
         self.fit = fit
-        self.coefficients = self.coefficients + (1.0 if self.converged else self.settings.mixing) * step
+        self.coefficients = self.coefficients + (self.settings.mixing if self.end is None else 1.0) * step
+
+    def _limits(self, error: np.ndarray, stable: bool) -> np.ndarray:
+        """Changes of frequencies at which the iteration ends; of unstable ones the tolerance alone counts."""
+        known = np.where(np.isfinite(error) & stable, error, 0.0)
+        return np.maximum(self.settings.tolerance_cm1, PART_OF_ERROR * known)
 
     def frequency_errors(self, fit: Fit) -> np.ndarray:
         """Standard errors of the frequencies of a fit, cm⁻¹; infinite from a single pair."""
@@ -306,7 +312,7 @@ def self_consistent_phonons(
     space, first = force_constant_space(start.phonon, start.reference, rules)
     batch = as_force_function(getattr(calculator, "forces", calculator))
     loop = _Loop(space, first, float(temperature), settings, batch)
-    while not loop.converged and len(loop.rows) < settings.iterations:
+    while loop.end is None and len(loop.rows) < settings.iterations:
         loop.step()
         progress(len(loop.rows), settings.iterations, f"{_last_change(loop):.3g} cm⁻¹")
     return _result(start, loop, first, rules)
@@ -347,7 +353,6 @@ def _result(start: Phonons, loop: _Loop, first: np.ndarray, rules: str) -> Anhar
     }
     report.pop("sum_rules_before", None)
     listed = report["imaginary_modes"]
-    loop.converged = loop.converged and not listed
     report["anharmonic"] = _report(phonons, loop, start.digest)
     _warn(report["anharmonic"], listed)
     return AnharmonicResult(phonons, loop.rows, _frequency_rows(loop, first))
@@ -358,7 +363,8 @@ def _report(phonons: Phonons, loop: _Loop, start_digest: str) -> dict[str, Any]:
     assert samples is not None
     return {
         "temperature_K": loop.temperature,
-        "converged": loop.converged,
+        "converged": loop.end == SELF_CONSISTENT,
+        "end": loop.end or "iterations",
         "iterations": len(loop.rows),
         "pairs": settings.pairs,
         "seed": settings.seed,
@@ -427,12 +433,18 @@ def _warn(section: dict[str, Any], listed: list[dict[str, Any]]) -> None:
             ImaginaryModesWarning,
             stacklevel=4,
         )
-    if not section["converged"]:
-        touched = section["n_touched_modes"]
-        why = f", {touched} modes were sampled with other frequencies than theirs" if touched else ""
+    if section["end"] == CHANGED:
+        warnings.warn(
+            "not self-consistent: the iteration came to rest with imaginary modes or modes sampled with "
+            f"other frequencies than theirs ({section['n_touched_modes']}); larger amplitudes (--imaginary "
+            "floor with a low --floor-cm1) may find stable ones, or the structure is unstable here",
+            NotConvergedWarning,
+            stacklevel=4,
+        )
+    elif not section["converged"]:
         warnings.warn(
             f"not self-consistent after {section['iterations']} iterations: a frequency changes by "
-            f"{section['max_frequency_change_cm1']:.3g} cm⁻¹ (tolerance {section['tolerance_cm1']:g}){why}; "
+            f"{section['max_frequency_change_cm1']:.3g} cm⁻¹ (tolerance {section['tolerance_cm1']:g}); "
             "more --iterations, other --mixing or more --pairs may help",
             NotConvergedWarning,
             stacklevel=4,

@@ -197,8 +197,13 @@ def test_imaginary_modes_that_remain_are_listed():
         warnings.simplefilter("always")
         result = self_consistent_phonons(two_atoms(k), Quartic(k, 0.0), 300.0, settings)
     assert {entry.category for entry in caught} == {ImaginaryModesWarning, NotConvergedWarning}
-    assert "3 modes were sampled with other frequencies" in str(caught[-1].message)
+    assert "came to rest with imaginary modes or modes sampled with other frequencies than theirs (3)" in str(
+        caught[-1].message
+    )
     assert not result.converged
+    assert result.phonons.report["anharmonic"]["end"] == "changed modes"
+    # it is not worth an iteration more
+    assert len(result.convergence) == 1
     assert [mode["frequency_cm1"] for mode in result.phonons.report["imaginary_modes"]] == pytest.approx(
         [harmonic(k)] * 3, abs=1e-3
     )
@@ -213,6 +218,7 @@ def test_too_few_iterations_are_said():
         )
     section = result.phonons.report["anharmonic"]
     assert not section["converged"]
+    assert section["end"] == "iterations"
     assert section["max_frequency_change_cm1"] > section["tolerance_cm1"]
 
 
