@@ -314,7 +314,8 @@ def self_consistent_phonons(
     loop = _Loop(space, first, float(temperature), settings, batch)
     while loop.end is None and len(loop.rows) < settings.iterations:
         loop.step()
-        progress(len(loop.rows), settings.iterations, f"{_last_change(loop):.3g} cm⁻¹")
+        total = settings.iterations if loop.end is None else len(loop.rows)
+        progress(len(loop.rows), total, f"change {loop.rows[-1]['max_frequency_change_cm1']:.3g} cm⁻¹")
     return _result(start, loop, first, rules)
 
 
@@ -331,10 +332,6 @@ def trial_free_energy(policy: ModePolicy, temperature: float) -> float:
 def _rules_of(start: Phonons) -> str:
     """Sum rules of given phonons; a fit always obeys the translational ones."""
     return "rotational" if start.report.get("sum_rules_imposed") == "rotational" else "translational"
-
-
-def _last_change(loop: _Loop) -> float:
-    return float(loop.rows[-1]["max_frequency_change_cm1"])
 
 
 def _result(start: Phonons, loop: _Loop, first: np.ndarray, rules: str) -> AnharmonicResult:

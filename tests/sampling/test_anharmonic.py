@@ -234,6 +234,22 @@ def test_a_single_pair_has_no_error_bar_and_no_easier_goal():
     assert result.phonons.report["anharmonic"]["mean_force_se_meV_per_A"] is None
 
 
+def test_progress_ends_with_the_iteration():
+    told = []
+    result = self_consistent_phonons(
+        two_atoms(2.0),
+        Quartic(2.0, 60.0),
+        300.0,
+        AnharmonicSettings(pairs=40),
+        progress=lambda *state: told.append(state),
+    )
+    steps = len(result.convergence)
+    assert [(done, total) for done, total, _ in told] == [
+        *((n, 40) for n in range(1, steps)),
+        (steps, steps),
+    ]
+
+
 def test_batches_and_seeds():
     def run(**changes):
         model = Quartic(2.0, 60.0)
