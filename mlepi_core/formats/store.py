@@ -19,6 +19,8 @@ from mlepi_core.formats.spin import DTYPE, SPINS
 from mlepi_core.orbitals import Basis
 
 SCHEMA = "mlepi-labels"
+#: What numbers in a store mean; other values are refused rather than misread.
+CONVENTIONS = {"orbital_order": "e3nn", "energy_unit": "eV", "length_unit": "angstrom"}
 VERSION = 1
 SPLITS = ("train", "validation", "test", "reference")
 # What h5py, ase and numpy raise for a file whose content is not what its schema promises.
@@ -84,6 +86,11 @@ class LabelStore:
             self.attrs: dict[str, Any] = dict(self._file.attrs)
             if int(self.attrs["version"]) > VERSION:
                 raise InputError(self.path, "was written by a newer version", "update mlepi")
+            for name, ours in CONVENTIONS.items():
+                if self.attrs.get(name, ours) != ours:
+                    raise InputError(
+                        self.path, f"{name} is {self.attrs[name]!r}, not {ours!r}", "convert its source anew"
+                    )
             self.spin = str(self.attrs.get("spin", "none"))
             if self.spin not in SPINS:
                 raise InputError(self.path, f"spin {self.spin!r} is unknown", f"use {', '.join(SPINS)}")
@@ -265,9 +272,8 @@ class StoreWriter:
         self.path = Path(path)
         self._spin = spin
         self.dtype = np.dtype(dtype)
-        self._attrs = {"schema": SCHEMA, "version": VERSION, "orbital_order": "e3nn"}
-        self._attrs |= {"spin": spin or "none"}
-        self._attrs |= {"energy_unit": "eV", "length_unit": "angstrom"} | (attrs or {})
+        self._attrs = {"schema": SCHEMA, "version": VERSION, "spin": spin or "none"}
+        self._attrs |= CONVENTIONS | (attrs or {})
         if basis is not None:
             self._attrs["basis"] = basis.to_json()
 
