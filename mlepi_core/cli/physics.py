@@ -10,18 +10,18 @@ import click
 from mlepi_core.cli.options import PATH, device_option, json_option, say
 
 
-def estimator_options(function):  # type: ignore[no-untyped-def]
-    """`--estimator NAME`, required, and `--window LO HI`."""
+def estimator_options(*further: str):  # type: ignore[no-untyped-def]
+    """`--estimator NAME`, required, with `further` names, and `--window LO HI`."""
     window = click.option(
         "--window", type=float, nargs=2, metavar="LO HI", help="|k − K| in 1/Å; operator has none."
     )
     estimator = click.option(
         "--estimator",
-        type=click.Choice(["naive", "manifold", "bilayer", "operator"]),
+        type=click.Choice(["naive", "manifold", "bilayer", "operator", *further]),
         required=True,
         help="How the velocity is defined.",
     )
-    return estimator(window(function))
+    return lambda function: estimator(window(function))
 
 
 @click.command()
@@ -155,7 +155,7 @@ def sample(
 @click.command()
 @click.argument("store", type=PATH)
 @click.option("--static", type=PATH, required=True, metavar="STORE0", help="Store of the undisplaced cell.")
-@estimator_options
+@estimator_options("spectral", "self_energy")
 @click.option("--phonons", type=PATH, metavar="DIR", help="Phonons of the samples, for the next two options.")
 @click.option("--control-variates", is_flag=True, help="Less scatter: take out what follows the modes.")
 @click.option("--temperature", type=float, metavar="T", help="K; reweight the samples to T.")
@@ -175,7 +175,7 @@ def velocity(
 @click.argument("store", type=PATH)
 @click.option("--reference", type=PATH, required=True, metavar="DFT", help="Some of the snapshots from DFT.")
 @click.option("--static", type=PATH, required=True, metavar="DFT0", help="Undisplaced cell from DFT.")
-@estimator_options
+@estimator_options()
 @click.option(
     "--cost-ratio",
     type=click.FloatRange(min=0, min_open=True),

@@ -87,7 +87,7 @@ def unfold(
     levels, temperature, total = [], None, n_snapshots(stores)
     for done, (path, entry) in enumerate(snapshots(stores), start=1):
         spectrum, level = _spectrum(path, entry, cell, kpoints, grid, **options)
-        groups.setdefault(_group(entry), []).append(spectrum)
+        groups.setdefault(independent_group(entry), []).append(spectrum)
         levels.append(level)
         temperature = entry.attrs.get("temperature")
         if progress is not None:
@@ -105,7 +105,7 @@ def unfold(
     }
 
 
-def _group(entry: LabelEntry) -> Any:
+def independent_group(entry: LabelEntry) -> Any:
     """What the statistically independent sample of a snapshot is called."""
     from mlepi_core.sampling import independent_groups
 

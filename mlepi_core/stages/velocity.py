@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from mlepi_core.progress import Progress
     from mlepi_core.sampling import ThermalSampler
 
+#: Estimators from the averaged Green function.
+QUASIPARTICLES = ("spectral", "self_energy")
 StorePaths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
@@ -45,7 +47,8 @@ def velocity(
     static_store
         Label store with the undisplaced cell: the same n x n cell or a smaller one, which is repeated.
     estimator
-        naive, manifold, bilayer or operator.
+        naive, manifold, bilayer or operator; spectral or self_energy, from the averaged Green function
+        (`mlepi_core.stages.quasiparticles`: the last four parameters do not apply).
     window
         |k - K| in 1/Å; None takes the estimator's default. `operator` has none.
     out_json
@@ -81,12 +84,38 @@ def velocity(
 
     if estimator == "operator" and window is not None:
         raise InputError("window", "the estimator operator has none", "leave it out")
+    if estimator in QUASIPARTICLES:
+        if control_variates or temperature is not None:
+            raise InputError(
+                "estimator", f"{estimator} has no control variates or weights", "use manifold or operator"
+            )
+        return _quasiparticles(store, static_store, static_name, estimator, window, out_json, progress)
     spec = VelocitySpec.single(estimator, window, directions=directions, k_points=k_points, gauge=gauge)
     samples = evaluate_stores(store, spec, device=device, progress=progress)
     static = static_samples(static_store, samples.cone_n, spec, static_name, device)
     with located(f"{', '.join(_paths(store))} with {os.fspath(static_store)}", "velocity"):
         extras, facts = _refinements(samples, phonons, control_variates, temperature)
         result = reduce_velocity(samples, static, estimator, **extras) | sampling_facts(samples) | facts
+    if out_json is not None:
+        write_json(out_json, result)
+    return result
+
+
+def _quasiparticles(
+    store: StorePaths,
+    static_store: str | os.PathLike[str],
+    static_name: str | None,
+    estimator: str,
+    window: tuple[float, float] | None,
+    out_json: str | os.PathLike[str] | None,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    from mlepi_core.artefacts import located, write_json
+    from mlepi_core.stages.quasiparticles import quasiparticle_velocity
+
+    static = read_one(static_store, static_name, "static_name from Python, or give a store of one")
+    with located(f"{', '.join(_paths(store))} with {os.fspath(static_store)}", "velocity"):
+        result = quasiparticle_velocity(store, static, estimator, window, progress=progress)
     if out_json is not None:
         write_json(out_json, result)
     return result
