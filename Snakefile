@@ -66,7 +66,6 @@ localrules:
     check_precision,
     tabulate_precision,
     gather_study,
-    compare_schemes,
 
 
 include: "rules/common.smk"

@@ -1,6 +1,10 @@
 # Schemes of sampling compared with each other: Hamiltonians for the same error.
 
 
+localrules:
+    compare_schemes,
+
+
 # The rule that tabulates velocities makes a table of this name too, from the pairs of a complete run.
 ruleorder: compare_schemes > tabulate_velocity
 
