@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlepi_core.artefacts import InputError
-from mlepi_core.electrons.estimators import feature
-from mlepi_core.electrons.pilot import pseudo_values
+from mlepi_core.electrons.pilot import pseudo_velocities
 from mlepi_core.electrons.quantities import VelocitySamples
 from mlepi_core.randomness import stream
 
@@ -46,12 +45,7 @@ def sample_values(samples: VelocitySamples, observable: str) -> np.ndarray:
     if observable == "gap":
         half = samples.cone_energies.shape[1] // 2
         return samples.cone_energies[:, half] - samples.cone_energies[:, half - 1]
-    estimator = observable.removeprefix("velocity_")
-    window = samples.spec.windows_of(estimator)[0]
-    radii = np.empty(0) if window is None else samples.spec.radii_of(window)
-    columns = samples.columns(radii)
-    features = np.array([feature(estimator, snapshot, columns) for snapshot in samples.each()])
-    values = pseudo_values(features, estimator, radii)
+    values = pseudo_velocities(samples, observable.removeprefix("velocity_"))
     if not np.isfinite(values).all():
         raise InputError(observable, "the bands do not rise with |k|", "give more samples")
     return values

@@ -41,11 +41,7 @@ def pair_gain(
     PairGain or None
         None with fewer than three whole pairs or without any scatter.
     """
-    window = samples.spec.windows_of(estimator)[0] if window is None else window
-    radii = np.empty(0) if window is None else samples.spec.radii_of(window)
-    columns = samples.columns(radii)
-    features = np.array([feature(estimator, sample, columns) for sample in samples.each()])
-    pseudo = pseudo_values(features, estimator, radii)
+    pseudo = pseudo_velocities(samples, estimator, window)
     _, counts = np.unique(samples.pair, return_counts=True)
     if len(counts) < 3 or (counts != 2).any() or not np.isfinite(pseudo).all() or np.ptp(pseudo) == 0:
         return None
@@ -58,14 +54,20 @@ def pair_gain(
     return PairGain(_cost_ratio(values), float(low), float(high), pseudo.size)
 
 
-def pseudo_values(features: np.ndarray, estimator: str, radii: np.ndarray) -> np.ndarray:
+def pseudo_velocities(samples: VelocitySamples, estimator: str, window: Window | None = None) -> np.ndarray:
     """Jackknife pseudo-values (S,) in m/s: what each snapshot contributes to the velocity of the mean.
+
+    NaN where the bands do not rise with |k|, and for a single snapshot.
 
     Parameters
     ----------
-    features
-        (S, F) of the snapshots, as `mlepi_core.electrons.estimators.feature` gives them.
+    window
+        1/Å; None takes the estimator's default.
     """
+    window = samples.spec.windows_of(estimator)[0] if window is None else window
+    radii = np.empty(0) if window is None else samples.spec.radii_of(window)
+    columns = samples.columns(radii)
+    features = np.array([feature(estimator, sample, columns) for sample in samples.each()])
     count, mean = len(features), features.mean(axis=0)
     if count < 2:
         return np.full(count, np.nan)

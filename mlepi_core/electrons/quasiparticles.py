@@ -20,7 +20,11 @@ from mlepi_core.electrons.bloch import BlochHamiltonian
 from mlepi_core.electrons.dirac import DiracCone
 from mlepi_core.electrons.estimators import Window, linear_form, velocity_of_slope
 from mlepi_core.electrons.solver import solve
-from mlepi_core.electrons.spectral import effective_hamiltonian, quasiparticle_energies
+from mlepi_core.electrons.spectral import (
+    effective_hamiltonian,
+    green_functions,
+    quasiparticle_energies,
+)
 from mlepi_core.electrons.unfolding import BlochSums, overlap_root, supercell_points
 
 ESTIMATORS = ("spectral", "self_energy")
@@ -156,17 +160,8 @@ def projected_green(
     sums = BlochSums.of(bloch, atoms, primitive)
     cone = DiracCone.from_atoms(atoms, n_electrons)
     level = solve(*bloch.matrices(cone.point), subset=cone.subset).energies.mean()
-    m = states.vectors.shape[-1]
-    result = np.empty((len(states.kpoints), len(states.z), m, m), dtype=complex)
-    for point, members in supercell_points(sums, states.kpoints):
-        h, s = bloch.matrices(point)
-        energies, vectors = scipy.linalg.eigh(h, s)
-        orthogonal = overlap_root(s) @ vectors
-        for index in members:
-            within = states.vectors[index].conj().T @ (sums.projector(states.kpoints[index]) @ orthogonal)
-            poles = 1 / (states.z[:, None] - (energies - level))
-            result[index] = np.einsum("aj,zj,bj->zab", within, poles, within.conj(), optimize=True)
-    return result
+    green = green_functions(bloch, sums, states.kpoints, states.z + level)
+    return np.einsum("kna,kznm,kmb->kzab", states.vectors.conj(), green, states.vectors, optimize=True)
 
 
 def band_energies(green: np.ndarray, states: ConeStates, estimator: str) -> np.ndarray:

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from mlepi_core.stages.measure import ESTIMATOR_COLUMNS
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -15,20 +17,7 @@ Path = str | os.PathLike[str]
 
 #: Plain samples, corrected by functions of their modes.
 CONTROLLED = "control_variate"
-EFFICIENCY_COLUMNS = (
-    "scheme",
-    "observable",
-    "temperature_K",
-    "supercell_n",
-    "cost_ratio_to_plain",
-    "ratio_lo",
-    "ratio_hi",
-    "n_evaluations",
-    "evaluations_to_1_percent",
-    "mean",
-    "mean_se",
-    "unit",
-)
+EFFICIENCY_COLUMNS = (*ESTIMATOR_COLUMNS, "evaluations_to_1_percent", "mean", "mean_se", "unit")
 VALUE_COLUMNS = ("scheme", "observable", "temperature_K", "pair", "sign", "group", "value")
 
 
@@ -56,6 +45,7 @@ def compare_schemes(
     """
     from mlepi_core.artefacts import InputError, write_csv
     from mlepi_core.electrons import load_samples
+    from mlepi_core.stages.velocity import mode_variates
 
     if "plain" not in files:
         raise InputError(
@@ -70,16 +60,10 @@ def compare_schemes(
             plain.check_same_setting(samples)
             if samples.temperature != plain.temperature:
                 raise InputError("temperature", "differs between the schemes", "give files in one order")
-        rows += _rows(sets, _controls(plain, phonons), values)
+        rows += _rows(sets, mode_variates(plain, phonons), values)
     write_csv(estimators_csv, rows, EFFICIENCY_COLUMNS)
     write_csv(values_csv, values, VALUE_COLUMNS)
     return rows
-
-
-def _controls(plain: VelocitySamples, phonons: Path) -> np.ndarray:
-    from mlepi_core.stages.velocity import mode_variates
-
-    return mode_variates(plain, phonons)
 
 
 def _rows(

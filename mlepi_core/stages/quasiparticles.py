@@ -58,7 +58,7 @@ def quasiparticle_velocity(
     """
     import numpy as np
 
-    from mlepi_core.artefacts import located
+    from mlepi_core.artefacts import InputError, located
     from mlepi_core.electrons import BlochHamiltonian, NoDiracCone
     from mlepi_core.electrons.quasiparticles import (
         ETA,
@@ -70,19 +70,24 @@ def quasiparticle_velocity(
         projected_green,
     )
     from mlepi_core.stages.snapshots import n_snapshots, snapshots
+    from mlepi_core.stages.unfold import independent_group
 
     primitive, eta = primitive_cell(static.atoms), ETA if eta is None else eta
     bloch = BlochHamiltonian.from_atoms(static.atoms, static.blocks)
     options = {"directions": directions, "k_points": k_points, "eta": eta, "n_electrons": static.n_electrons}
     states = cone_states(bloch, static.atoms, primitive, WINDOW if window is None else window, **options)
     groups: dict[Any, list[np.ndarray]] = {}
-    entries, total = [], n_snapshots(stores)
+    facts: list[dict[str, Any]] = []
+    n_atoms, total = len(primitive), n_snapshots(stores)
     for done, (path, entry) in enumerate(snapshots(stores), start=1):
         with located(f"{os.fspath(path)}: {entry.name}"):
+            if entry.blocks is None:
+                raise InputError(entry.name, "has no H and S", "give a store of predictions or DFT results")
             matrices = BlochHamiltonian.from_atoms(entry.atoms, entry.blocks)
             green = projected_green(matrices, entry.atoms, primitive, states, entry.n_electrons)
-        groups.setdefault(_group(entry), []).append(green)
-        entries.append(entry)
+        groups.setdefault(independent_group(entry), []).append(green)
+        facts.append({"pair": entry.name} | entry.attrs)
+        n_atoms = len(entry.atoms)
         if progress is not None:
             progress(done, total, entry.name)
     means = np.array([np.mean(part, axis=0) for part in groups.values()])
@@ -94,12 +99,10 @@ def quasiparticle_velocity(
     if not np.isfinite([value, bare, error or 0.0]).all():
         problem = f"{estimator}: a band has no energy within reach in the window of all samples"
         raise NoDiracCone("velocity", problem, "check H and S, take more pairs, or another window")
-    first = entries[0].attrs
-    n_cells = len(entries[0].atoms) // len(primitive)
     return {
         "estimator": estimator,
-        "supercell_n": round(n_cells**0.5),
-        "temperature_K": first.get("temperature"),
+        "supercell_n": round((n_atoms / len(primitive)) ** 0.5),
+        "temperature_K": facts[0].get("temperature"),
         "window_lo_per_A": float(states.radii[0]),
         "window_hi_per_A": float(states.radii[-1]),
         "v_m_per_s": value,
@@ -107,22 +110,16 @@ def quasiparticle_velocity(
         "v_static_m_per_s": bare,
         "ratio": value / bare,
         "ratio_se": None if error is None else error / bare,
-        "n_pairs": len({entry.attrs.get("pair", entry.name) for entry in entries}),
-        "n_evaluations": len(entries),
-        "seed": first.get("seed"),
+        "n_pairs": len({fact["pair"] for fact in facts}),
+        "n_evaluations": len(facts),
+        "seed": facts[0].get("seed"),
         "layers": len(set(primitive.arrays["layer"].tolist())),
         "directions": directions,
         "eta_eV": eta,
-        "imaginary_policy": first.get("imaginary_policy"),
-        "n_touched_modes": first.get("n_touched_modes"),
+        "imaginary_policy": facts[0].get("imaginary_policy"),
+        "n_touched_modes": facts[0].get("n_touched_modes"),
         "bands": _bands(states, energies, half_widths(mean, states, energies)),
     }
-
-
-def _group(entry: LabelEntry) -> Any:
-    from mlepi_core.stages.unfold import independent_group
-
-    return independent_group(entry)
 
 
 def _jackknife(means: np.ndarray, states: ConeStates, estimator: str) -> float | None:

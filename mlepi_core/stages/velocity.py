@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from mlepi_core.progress import Progress
     from mlepi_core.sampling import ThermalSampler
 
-#: Estimators from the averaged Green function.
-QUASIPARTICLES = ("spectral", "self_energy")
 StorePaths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
@@ -81,6 +79,7 @@ def velocity(
     """
     from mlepi_core.artefacts import InputError, located, write_json
     from mlepi_core.electrons import VelocitySpec, reduce_velocity
+    from mlepi_core.electrons.quasiparticles import ESTIMATORS as QUASIPARTICLES
 
     if estimator == "operator" and window is not None:
         raise InputError("window", "the estimator operator has none", "leave it out")

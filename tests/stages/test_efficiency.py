@@ -10,17 +10,12 @@ import pytest
 
 from mlepi_core.artefacts import InputError
 from mlepi_core.config.observables import VelocitySection
-from mlepi_core.formats.store import LabelEntry, StoreWriter
-from mlepi_core.orbitals import Basis
-from mlepi_core.phonons import Phonons, load_phonopy, write_phonons
 from mlepi_core.stages.efficiency import EFFICIENCY_COLUMNS, VALUE_COLUMNS, compare_schemes
 from mlepi_core.stages.measure import measure_store
 from mlepi_core.stages.predict import sources
 from mlepi_core.stages.sample import sample
-from mlepi_core.structures import build_ab
-from tests.electrons.tight_binding import tight_binding
+from tests.stages.thermal import write_dft_phonons, write_snapshots
 
-DFT = Path(__file__).parents[2] / "resources" / "bilayer-graphene" / "phonopy_params.yaml.xz"
 EVALUATIONS = 96
 pytestmark = pytest.mark.filterwarnings("ignore:q points of the")
 
@@ -29,9 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:q points of the")
 def compared(tmp_path_factory) -> Path:
     """Folder with phonons, quantities of some schemes at 0 K and the tables that compare them."""
     path = tmp_path_factory.mktemp("efficiency")
-    reference, phonon = build_ab(), load_phonopy(DFT)
-    reference.set_masses(phonon.primitive.masses)
-    write_phonons(path / "phonons", Phonons(phonon, reference, {"relaxed": False}))
+    write_dft_phonons(path / "phonons")
     files = {scheme: [quantities(path, scheme)] for scheme in ("plain", "signs", "sobol")}
     compare_schemes(files, path / "phonons", path / "estimators.csv", path / "values.csv")
     return path
@@ -41,13 +34,7 @@ def quantities(path: Path, scheme: str) -> Path:
     units = EVALUATIONS // (1 if scheme == "plain" else 2)
     drawn, store = path / f"{scheme}.samples.h5", path / f"{scheme}.store.h5"
     sample(path / "phonons", (3, 3, 1), 0.0, units, 3, drawn, scheme=scheme)
-    with StoreWriter(store, Basis({"C": (0,)}), {}) as writer:
-        for task in sources(drawn):
-            blocks = tight_binding(task.atoms, 0.1)
-            electrons = float(len(task.atoms))
-            writer.add(
-                LabelEntry(task.name, task.atoms, n_electrons=electrons, blocks=blocks, attrs=task.attrs)
-            )
+    write_snapshots(store, [(task.name, task.atoms, task.attrs) for task in sources(drawn)])
     measure_store(store, path / f"{scheme}.h5", VelocitySection(estimators=["operator"]), device="cpu")
     return path / f"{scheme}.h5"
 

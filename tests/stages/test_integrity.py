@@ -14,9 +14,6 @@ from ase.io import write as write_atoms
 from mlepi_core.artefacts import InputError
 from mlepi_core.config.observables import VelocitySection
 from mlepi_core.electrons import load_samples
-from mlepi_core.formats.store import LabelEntry, StoreWriter
-from mlepi_core.orbitals import Basis
-from mlepi_core.phonons import Phonons, load_phonopy, write_phonons
 from mlepi_core.stages.bands import bands
 from mlepi_core.stages.efficiency import compare_schemes
 from mlepi_core.stages.measure import measure_store, tabulate
@@ -26,9 +23,8 @@ from mlepi_core.stages.sample import sample
 from mlepi_core.stages.unfold import unfold
 from mlepi_core.stages.velocity import velocity
 from mlepi_core.structures import build_ab, build_supercell
-from tests.electrons.tight_binding import tight_binding
+from tests.stages.thermal import write_dft_phonons, write_snapshots
 
-DFT = Path(__file__).parents[2] / "resources" / "bilayer-graphene" / "phonopy_params.yaml.xz"
 SECTION = VelocitySection(estimators=["operator", "manifold"])
 pytestmark = pytest.mark.filterwarnings("ignore:q points of the")
 
@@ -37,14 +33,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:q points of the")
 def whole(tmp_path_factory) -> Path:
     """Phonons, samples, Hamiltonians and quantities that belong together."""
     path = tmp_path_factory.mktemp("integrity")
-    reference, phonon = build_ab(), load_phonopy(DFT)
-    reference.set_masses(phonon.primitive.masses)
-    write_phonons(path / "phonons", Phonons(phonon, reference, {"relaxed": False}))
+    reference = write_dft_phonons(path / "phonons")
     write_atoms(path / "primitive.extxyz", reference)
     (path / "k.txt").write_text("0 0 0\n", encoding="utf-8")
     sample(path / "phonons", (3, 3, 1), 300.0, 3, 1, path / "samples.h5")
-    write(path / "store.h5", [(t.name, t.atoms, t.attrs) for t in sources(path / "samples.h5")])
-    write(path / "static.h5", [("cell", build_supercell(reference, (3, 3, 1)), {})])
+    write_snapshots(path / "store.h5", [(t.name, t.atoms, t.attrs) for t in sources(path / "samples.h5")])
+    write_snapshots(path / "static.h5", [("cell", build_supercell(reference, (3, 3, 1)), {})])
     for name in ("store", "static"):
         measure_store(path / f"{name}.h5", path / f"{name}.quantities.h5", SECTION, device="cpu")
     return path
@@ -54,13 +48,6 @@ def whole(tmp_path_factory) -> Path:
 def parts(whole: Path, tmp_path: Path) -> Path:
     """A copy that a test may spoil."""
     return Path(shutil.copytree(whole, tmp_path / "parts"))
-
-
-def write(path: Path, tasks: list) -> None:
-    with StoreWriter(path, Basis({"C": (0,)}), {}) as writer:
-        for name, atoms, attrs in tasks:
-            blocks = tight_binding(atoms, 0.1)
-            writer.add(LabelEntry(name, atoms, n_electrons=float(len(atoms)), blocks=blocks, attrs=attrs))
 
 
 def tables(path: Path) -> None:
@@ -119,9 +106,7 @@ def stretched(name: str) -> Callable[[Path], None]:
 
 
 def other_phonons(path: Path) -> None:
-    reference, phonon = build_ab(), load_phonopy(DFT)
-    phonon.force_constants = 1.01 * phonon.force_constants
-    write_phonons(path / "phonons", Phonons(phonon, reference, {"relaxed": False}))
+    write_dft_phonons(path / "phonons", scale=1.01)
 
 
 def other_primitive(path: Path) -> None:

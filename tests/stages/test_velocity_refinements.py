@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from mlepi_core.artefacts import InputError
-from mlepi_core.formats.store import LabelEntry, StoreWriter
-from mlepi_core.orbitals import Basis
-from mlepi_core.phonons import Phonons, load_phonopy, write_phonons
 from mlepi_core.stages.predict import sources
 from mlepi_core.stages.sample import sample
 from mlepi_core.stages.velocity import velocity
-from mlepi_core.structures import build_ab
-from tests.electrons.tight_binding import tight_binding
+from tests.stages.thermal import write_dft_phonons, write_snapshots
 
-DFT = Path(__file__).parents[2] / "resources" / "bilayer-graphene" / "phonopy_params.yaml.xz"
 PAIRS = 24
 pytestmark = pytest.mark.filterwarnings("ignore:q points of the")
 
@@ -26,11 +20,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:q points of the")
 def folder(tmp_path_factory) -> Path:
     """Phonons, and snapshots of two uncoupled layers at some temperatures."""
     path = tmp_path_factory.mktemp("refinements")
-    phonon = load_phonopy(DFT)
-    reference = build_ab()
-    reference.set_masses(phonon.primitive.masses)
-    write_phonons(path / "phonons", Phonons(phonon, reference, {"relaxed": False}))
-    write(path / "static.h5", [("cell", reference, {})])
+    reference = write_dft_phonons(path / "phonons")
+    write_snapshots(path / "static.h5", [("cell", reference, {})])
     for kelvin in (300, 280):
         snapshots(path, kelvin)
     snapshots(path, 300, scheme="signs")
@@ -41,15 +32,7 @@ def snapshots(path: Path, kelvin: float, scheme: str = "antithetic") -> Path:
     drawn = path / f"{scheme}-{kelvin}.samples.h5"
     sample(path / "phonons", (3, 3, 1), kelvin, PAIRS, 3, drawn, scheme=scheme)
     tasks = [(task.name, task.atoms, task.attrs) for task in sources(drawn)]
-    return write(path / f"{scheme}-{kelvin}.h5", tasks)
-
-
-def write(path: Path, tasks) -> Path:
-    with StoreWriter(path, Basis({"C": (0,)}), {}) as writer:
-        for name, atoms, attrs in tasks:
-            blocks = tight_binding(atoms, 0.1)
-            writer.add(LabelEntry(name, atoms, n_electrons=float(len(atoms)), blocks=blocks, attrs=attrs))
-    return path
+    return write_snapshots(path / f"{scheme}-{kelvin}.h5", tasks)
 
 
 def run(folder: Path, store: str = "antithetic-300.h5", **options):
@@ -91,11 +74,7 @@ def test_what_cannot_be_refined_is_refused(folder, tmp_path):
         velocity(folder / "antithetic-300.h5", folder / "static.h5", "operator", control_variates=True)
     with pytest.raises(InputError, match="do not say their seed"):
         run(folder, "static.h5", control_variates=True)
-    other = load_phonopy(DFT)
-    other.force_constants = 1.01 * np.asarray(other.force_constants)
-    reference = build_ab()
-    reference.set_masses(other.primitive.masses)
-    write_phonons(tmp_path / "other", Phonons(other, reference, {"relaxed": False}))
+    write_dft_phonons(tmp_path / "other", scale=1.01)
     with pytest.raises(InputError, match="other phonons than the samples were drawn from"):
         velocity(
             folder / "antithetic-300.h5",
