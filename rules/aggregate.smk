@@ -29,6 +29,7 @@ rule tabulate_velocity:
     input:
         temperatures=expand("<results>/quantities/T{T}.h5", T=TEMPERATURES),
         static="<results>/quantities/static.h5",
+        quasiparticles=quasiparticle_files,
     output:
         velocity=ensure("<results>/tables/velocity.csv", non_empty=True),
         details=ensure("<results>/tables/velocity.json", non_empty=True),

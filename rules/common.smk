@@ -333,9 +333,24 @@ def kept_hamiltonians(wildcards):
     Those of later stages, kept with `keep: all`, are made because observables are measured on them. To ask for
     them here would make one temperature wait for the other: all its stages would run before any other begins.
     """
+    return expand("<results>/hamiltonians/T{T}/block{block}.h5", T=TEMPERATURES, block=kept_blocks())
+
+
+def kept_blocks():
+    """Blocks of the first stage with pairs whose Hamiltonians are kept."""
     first = range(SETTINGS.sampling.n_blocks())
-    blocks = [block for block in first if SETTINGS.sampling.block_pairs(block)[0] < kept_limit()]
-    return expand("<results>/hamiltonians/T{T}/block{block}.h5", T=TEMPERATURES, block=blocks)
+    return [block for block in first if SETTINGS.sampling.block_pairs(block)[0] < kept_limit()]
+
+
+def averaged_hamiltonians(wildcards):
+    """Kept Hamiltonians of one temperature that the averaged Green function is made of."""
+    return expand("<results>/hamiltonians/T{T}/block{block}.h5", T=wildcards.T, block=kept_blocks())
+
+
+def quasiparticle_files(wildcards):
+    """Velocities from the averaged Green function, if they are wanted."""
+    wanted = TEMPERATURES if SETTINGS.quasiparticles.estimators else []
+    return expand("<results>/quasiparticles/T{T}.json", T=wanted)
 
 
 def of_scheme(scheme):

@@ -149,3 +149,27 @@ else:
             code=code("measure", without=PHONON_CODE),
         script:
             "../workflow_scripts/measure_samples.py"
+
+
+rule average_green:
+    """Velocity of the bands of the averaged Green function at one temperature."""
+    input:
+        stores=averaged_hamiltonians,
+        static="<results>/hamiltonians/static.h5",
+    output:
+        ensure("<results>/quasiparticles/T{T}.json", non_empty=True),
+    log:
+        "<logs>/average_green/T{T}.log",
+    benchmark:
+        "<benchmarks>/average_green/T{T}.jsonl"
+    conda:
+        "../envs/core.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        cfg=cfg("quasiparticles"),
+        code=code("quasiparticles", without=PHONON_CODE),
+    script:
+        "../workflow_scripts/average_green.py"

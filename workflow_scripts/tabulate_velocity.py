@@ -13,4 +13,5 @@ with job(snakemake) as run:
         snakemake.output.convergence,
         snakemake.output.estimators,
         run.cfg["velocity"],
+        snakemake.input.quasiparticles,
     )

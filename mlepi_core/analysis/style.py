@@ -25,6 +25,8 @@ ESTIMATORS = {
     "bilayer": (VERMILION, "s"),
     "operator": (GREEN, "D"),
     "naive": (PURPLE, "^"),
+    "spectral": (ORANGE, "P"),
+    "self_energy": (SKY, "X"),
 }
 SPLITS = {
     "train": (LIGHT, "."),

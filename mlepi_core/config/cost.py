@@ -66,7 +66,8 @@ def estimate(settings: Settings) -> Cost:
     k_points = _velocity_points(settings)
     predictions = (samples + kept) * settings.committee
     inference = predictions * atoms * _electron_prediction(settings.training.electron)
-    eigen = samples * k_points * _EIGH * (atoms * ORBITALS_PER_ATOM) ** 3
+    solutions = samples * k_points + kept * _green_solutions(settings)
+    eigen = solutions * _EIGH * (atoms * ORBITALS_PER_ATOM) ** 3
     return Cost(
         jobs=25
         + _committee_jobs(settings)
@@ -155,6 +156,12 @@ def _velocity_points(settings: Settings) -> int:
     velocity = settings.velocity
     windows = len(velocity.windows) + len(velocity.naive_windows)
     return 1 + windows * velocity.directions * velocity.k_points
+
+
+def _green_solutions(settings: Settings) -> int:
+    """Diagonalisations of a kept snapshot for its Green function: of H, all states, and of S at each k."""
+    green = settings.quasiparticles
+    return 4 * 2 * green.directions * green.k_points if green.estimators else 0
 
 
 def _training(settings: Settings) -> float:

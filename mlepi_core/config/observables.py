@@ -1,4 +1,4 @@
-"""Sections `velocity`, `bands`, `derivative`: what is computed from Hamiltonians."""
+"""Sections `velocity`, `quasiparticles`, `bands`, `derivative`: what is computed from Hamiltonians."""
 
 from __future__ import annotations
 
@@ -42,6 +42,25 @@ class VelocitySection(Section):
     directions: int = setting(3, ge=1, le=12, description="directions of k around K, each with ±k")
     k_points: int = setting(4, ge=2, description="points of |k| in a window and direction")
     gauge: Literal["atomic", "cell"] = setting("atomic", description="gauge of the velocity operator")
+
+    @field_validator("estimators")
+    @classmethod
+    def _distinct(cls, value: list[str]) -> list[str]:
+        return distinct(value, "an estimator")
+
+
+class QuasiparticlesSection(Section):
+    """Velocity of the bands of the averaged Green function, from the Hamiltonians that are kept."""
+
+    estimators: list[Literal["spectral", "self_energy"]] = setting(
+        [],
+        description="`spectral`: maxima of its spectral function; `self_energy`: its poles. Needs "
+        "hamiltonians.keep: all or subset; a diagonalisation of each kept snapshot at every k",
+    )
+    window: Window = setting((0.04, 0.12), unit="1/Å", description="|k − K| in the primitive cell")
+    directions: int = setting(3, ge=1, le=12, description="directions of k around K, each with ±k")
+    k_points: int = setting(3, ge=2, description="points of |k| in the window and direction")
+    eta: float = setting(0.03, unit="eV", gt=0, le=0.5, description="imaginary part of the energy")
 
     @field_validator("estimators")
     @classmethod

@@ -12,7 +12,12 @@ from mlepi_core.config.checks import ChecksSection
 from mlepi_core.config.figures import FiguresSection
 from mlepi_core.config.labels import LabelsSection
 from mlepi_core.config.models import ModelsSection
-from mlepi_core.config.observables import BandsSection, DerivativeSection, VelocitySection
+from mlepi_core.config.observables import (
+    BandsSection,
+    DerivativeSection,
+    QuasiparticlesSection,
+    VelocitySection,
+)
 from mlepi_core.config.phonons import PhononsSection
 from mlepi_core.config.sampling import HamiltoniansSection, SamplingSection
 from mlepi_core.config.statistics import StatisticsSection
@@ -60,6 +65,9 @@ class Settings(Section):
     hamiltonians: HamiltoniansSection = Field(HamiltoniansSection(), description="predicted Hamiltonians")
     statistics: StatisticsSection = Field(StatisticsSection(), description="comparison of sampling schemes")
     velocity: VelocitySection = Field(VelocitySection(), description="Fermi velocity")
+    quasiparticles: QuasiparticlesSection = Field(
+        QuasiparticlesSection(), description="bands of the averaged Green function"
+    )
     bands: BandsSection = Field(BandsSection(), description="bands of the test structures")
     derivative: DerivativeSection = Field(DerivativeSection(), description="derivative of the Hamiltonian")
     checks: ChecksSection = Field(ChecksSection(), description="comparisons with known answers")
@@ -117,6 +125,12 @@ class Settings(Section):
             if name not in observed:
                 known = ", ".join(observed)
                 raise ValueError(f"sampling.target_error: {name} is no observable of this run: {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _green_functions_have_hamiltonians(self) -> Settings:
+        if self.quasiparticles.estimators and self.hamiltonians.keep == "none":
+            raise ValueError("quasiparticles.estimators need hamiltonians.keep: all or subset")
         return self
 
     @model_validator(mode="after")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -102,6 +104,7 @@ def tabulate(
     convergence_csv: Path,
     estimators_csv: Path,
     section: Any,
+    quasiparticles: Sequence[Path] = (),
 ) -> None:
     """Tables of the velocity: one row per estimator, window and temperature.
 
@@ -119,6 +122,8 @@ def tabulate(
         What the pairs gain over independent samples.
     section
         Section `velocity` of the configuration.
+    quasiparticles
+        Files of `mlepi_core.stages.quasiparticles.average_green`, whose rows go below the others.
     """
     from mlepi_core.artefacts import write_csv, write_json
     from mlepi_core.electrons import VELOCITY_COLUMNS, VelocitySpec, load_samples
@@ -134,6 +139,7 @@ def tabulate(
         for point in row.pop("convergence")
     ]
     facts = [sampling_facts(group) for group in groups]
+    rows += [row for path in quasiparticles for row in json.loads(FilePath(path).read_text(encoding="utf-8"))]
     write_csv(velocity_csv, [{key: row[key] for key in VELOCITY_COLUMNS} for row in rows], VELOCITY_COLUMNS)
     write_csv(convergence_csv, convergence, CONVERGENCE_COLUMNS)
     write_csv(estimators_csv, [row for group in groups for row in _gains(group, spec)], ESTIMATOR_COLUMNS)

@@ -40,7 +40,7 @@ def summary(folder: str | os.PathLike[str]) -> str:
 
 def _velocity_lines(rows: list[dict[str, str]]) -> list[str]:
     lines = ["", "Fermi velocity (first window of each estimator)"]
-    lines.append(f"{'estimator':<10} {'T (K)':>6} {'v (10^6 m/s)':>16} {'static':>8} {'ratio':>16}")
+    lines.append(f"{'estimator':<11} {'T (K)':>6} {'v (10^6 m/s)':>16} {'static':>8} {'ratio':>16}")
     seen = set()
     for row in rows:
         key = (row["estimator"], row["temperature_K"])
@@ -62,7 +62,7 @@ def _velocity_line(row: dict[str, str]) -> str:
     value, error, static = (_mega(row[key]) for key in ("v_m_per_s", "v_se_m_per_s", "v_static_m_per_s"))
     velocity = f"{value} ± {error}"
     ratio = f"{_fixed(row['ratio'])} ± {_fixed(row['ratio_se'])}"
-    return f"{row['estimator']:<10} {row['temperature_K']:>6} {velocity:>16} {static:>8} {ratio:>16}"
+    return f"{row['estimator']:<11} {row['temperature_K']:>6} {velocity:>16} {static:>8} {ratio:>16}"
 
 
 def _mega(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Estimators on models whose velocity is known and on displaced tight-binding cells."""
+"""Estimators on models whose velocity is known and on displaced tight-binding cells (acceptance test 6)."""
 
 import numpy as np
 import pytest

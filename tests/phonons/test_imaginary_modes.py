@@ -1,4 +1,4 @@
-"""AA stacking is unstable: warned about in phonons, refused by sampling, each policy does what it says."""
+"""AA stacking is unstable (acceptance test 9): warned about, refused by sampling; what each policy does."""
 
 import json
 

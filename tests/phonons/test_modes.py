@@ -1,4 +1,4 @@
-"""Modes of the sampling supercell: route through D(q), translations, rigid layers, the K phonon."""
+"""Modes of the sampling supercell (acceptance test 3): route through D(q), translations, the K phonon."""
 
 import numpy as np
 import pytest

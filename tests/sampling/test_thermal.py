@@ -1,4 +1,4 @@
-"""The thermal distribution: exact covariance, form (D), phonopy, limits, random numbers."""
+"""Thermal distribution (acceptance tests 1 and 3): covariance, form (D), phonopy, limits, random numbers."""
 
 import numpy as np
 import pytest
