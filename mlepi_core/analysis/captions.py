@@ -30,6 +30,9 @@ _TEXTS = {
     "size_series": """Velocity ratio against the size n of the sampling cell, with standard errors; a row per
     temperature. Line styles: windows of one estimator. What is free of finite-size artefacts drifts with the
     logarithm of n at most.""",
+    "spectral": """Spectral function A(k, E) of one spin, mean over samples, along a path of the primitive
+    cell; energies of each sample relative to its own Fermi level. Lines: bands of the undisplaced
+    lattice.""",
     "error_budget": """Errors of the velocity ratio by source: standard error over pairs, change by another
     window, spread over networks, change by a larger sampling cell and by anharmonic force constants. Bars:
     what each of these is uncertain by.""",

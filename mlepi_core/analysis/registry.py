@@ -30,6 +30,7 @@ from mlepi_core.analysis.figures_phonons import (
     prepare_displacements,
     prepare_phonon_bands,
 )
+from mlepi_core.analysis.figures_spectral import draw_spectral, prepare_spectral
 from mlepi_core.analysis.figures_study import (
     draw_ablation,
     draw_learning_curve_cells,
@@ -90,6 +91,7 @@ FIGURES = {
     "learning_curve_cells": FigureKind(("study",), prepare_learning_curve_cells, draw_learning_curve_cells),
     "learning_curve_time": FigureKind(("history",), prepare_learning_curve_time, draw_learning_curve_time),
     "size_series": FigureKind(("sizes",), prepare_size_series, draw_size_series),
+    "spectral": FigureKind(("spectral", "bare"), prepare_spectral, draw_spectral, any_of=True),
     "error_budget": FigureKind(("budget",), prepare_error_budget, draw_error_budget),
 }
 

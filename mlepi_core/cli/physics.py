@@ -232,10 +232,16 @@ def derivative(
 @click.command()
 @click.argument("stores", type=PATH, nargs=-1, required=True, metavar="STORE...")
 @click.option("--primitive", type=PATH, required=True, metavar="FILE", help="Undisplaced primitive cell.")
+@click.option("--kpoints", type=PATH, metavar="K", help="Fractional primitive k, one per line.")
 @click.option(
-    "--kpoints", type=PATH, required=True, metavar="K", help="Fractional primitive k, one per line."
+    "--path",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Instead: the path Γ–M–K–Γ with N k on each line.",
 )
 @click.option("--out", type=PATH, required=True, metavar="CSV", help="A(k, E) with its standard error.")
+@click.option("--figure", type=PATH, metavar="STEM", help="Draw A(k, E): STEM.png, .svg, .csv.")
+@click.option("--static", type=PATH, metavar="STORE", help="Undisplaced cell: bare bands in the figure.")
 @click.option(
     "--window", type=float, nargs=2, default=(-3.0, 3.0), show_default=True, metavar="LO HI", help="eV."
 )
@@ -274,6 +280,7 @@ def unfold(stores: tuple[Path, ...], **options: Any) -> None:
 
     out = options.pop("out")
     options["progress"] = terminal("unfold")
+    options["path_points"] = options.pop("path")
     report = run(list(stores), options.pop("primitive"), options.pop("kpoints"), out, **options)
     say(f"{out}: A(k, E) at {report['n_kpoints']} k, mean of {report['n_samples']} samples")
 

@@ -7,6 +7,7 @@ from mlepi_core.electrons.bands import (
     k_path,
     path_lengths,
     read_kpoints,
+    symmetry_path,
 )
 from mlepi_core.electrons.bloch import BlochHamiltonian, spin_channels
 from mlepi_core.electrons.dirac import DiracCone
@@ -53,6 +54,7 @@ __all__ = [
     "OVERLAP_THRESHOLD",
     "solve",
     "eigenvalues",
+    "symmetry_path",
     "valence_electrons",
     "n_occupied",
     "gamma_mesh",

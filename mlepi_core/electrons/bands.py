@@ -14,6 +14,7 @@ from mlepi_core.artefacts import InputError
 from mlepi_core.electrons.bloch import BlochHamiltonian
 from mlepi_core.electrons.occupation import fermi_level_of
 from mlepi_core.electrons.solver import OVERLAP_THRESHOLD, eigenvalues
+from mlepi_core.structures.lattice import k_point, m_point
 
 
 def read_kpoints(path: str | os.PathLike[str]) -> np.ndarray:
@@ -64,6 +65,22 @@ def k_path(corners: ArrayLike, points_per_segment: int) -> tuple[np.ndarray, np.
     step = np.arange(points_per_segment)[:, None] / points_per_segment
     lines = [a + step * (b - a) for a, b in pairwise(corners)]
     return np.vstack([*lines, corners[-1:]]), np.arange(len(corners)) * points_per_segment
+
+
+def symmetry_path(cell: ArrayLike, points_per_segment: int) -> tuple[np.ndarray, dict[int, str]]:
+    """Γ–M–K–Γ of a hexagonal cell, Γ–X–M–Γ of any other: k (K, 3) fractional and labels by index.
+
+    Parameters
+    ----------
+    cell
+        Lattice vectors as rows, Å.
+    """
+    try:
+        names, corners = ("Γ", "M", "K", "Γ"), [(0, 0, 0), m_point(cell), k_point(cell), (0, 0, 0)]
+    except InputError:
+        names, corners = ("Γ", "X", "M", "Γ"), [(0, 0, 0), (0.5, 0, 0), (0.5, 0.5, 0), (0, 0, 0)]
+    kpoints, nodes = k_path(np.array(corners, dtype=float), points_per_segment)
+    return kpoints, dict(zip(nodes.tolist(), names, strict=True))
 
 
 def path_lengths(kpoints: ArrayLike, reciprocal: ArrayLike) -> np.ndarray:

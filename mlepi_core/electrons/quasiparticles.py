@@ -25,7 +25,7 @@ from mlepi_core.electrons.spectral import (
     green_functions,
     quasiparticle_energies,
 )
-from mlepi_core.electrons.unfolding import BlochSums, overlap_root, supercell_points
+from mlepi_core.electrons.unfolding import BlochSums, primitive_hamiltonians
 
 ESTIMATORS = ("spectral", "self_energy")
 #: Window of |k - K| in 1/Å: some 0.2 to 0.7 eV from the cone's centre.
@@ -130,15 +130,8 @@ def cone_states(
     first, last = cone.subset
     bare = np.empty((len(kpoints), cone.n_states))
     vectors = np.empty((len(kpoints), sums.n_primitive, cone.n_states), dtype=complex)
-    for point, members in supercell_points(sums, kpoints):
-        h, s = static.matrices(point)
-        half = overlap_root(s)
-        orthogonal = np.linalg.solve(half, np.linalg.solve(half, h).conj().T)
-        for index in members:
-            projector = sums.projector(kpoints[index])
-            block = projector @ (projector @ orthogonal.conj().T).conj().T
-            found = scipy.linalg.eigh((block + block.conj().T) / 2, subset_by_index=[first, last])
-            bare[index], vectors[index] = found
+    for index, block in enumerate(primitive_hamiltonians(static, sums, kpoints)):
+        bare[index], vectors[index] = scipy.linalg.eigh(block, subset_by_index=[first, last])
     bare -= bare[0].mean()
     count = int(np.ceil((np.ptp(bare) + 2 * _MARGIN) * _PER_ETA / eta)) + 1
     grid = np.linspace(bare.min() - _MARGIN, bare.max() + _MARGIN, count)

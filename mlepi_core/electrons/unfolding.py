@@ -153,6 +153,25 @@ def unfold(
     return [found[index] for index in range(len(kpoints))]
 
 
+def primitive_hamiltonians(bloch: BlochHamiltonian, sums: BlochSums, kpoints: ArrayLike) -> np.ndarray:
+    """P S^(-1/2) H S^(-1/2) P^+ (K, n, n) in eV at primitive k (K, 3), n orbitals of the primitive cell.
+
+    Of an undisplaced cell this is the Löwdin-orthogonalised Hamiltonian of the primitive cell, whatever else
+    of the same energy folds onto the same point.
+    """
+    kpoints = np.atleast_2d(np.asarray(kpoints, dtype=float))
+    result = np.empty((len(kpoints), sums.n_primitive, sums.n_primitive), dtype=complex)
+    for point, members in supercell_points(sums, kpoints):
+        h, s = bloch.matrices(point)
+        half = overlap_root(s)
+        orthogonal = np.linalg.solve(half, np.linalg.solve(half, h).conj().T)
+        for index in members:
+            projector = sums.projector(kpoints[index])
+            block = projector @ (projector @ orthogonal.conj().T).conj().T
+            result[index] = (block + block.conj().T) / 2
+    return result
+
+
 def overlap_root(overlap: np.ndarray) -> np.ndarray:
     """S^(1/2) (n, n) of a Hermitian positive S."""
     values, vectors = scipy.linalg.eigh(overlap)

@@ -12,7 +12,7 @@ from phonopy import Phonopy
 
 from mlepi_core.phonons.modes import complement, dynamical_matrix, signed_frequencies, translations
 from mlepi_core.phonons.units import CM1_PER_THZ
-from mlepi_core.structures import k_point
+from mlepi_core.structures import k_point, m_point
 
 #: Columns of `PhononBands.rows`.
 BAND_COLUMNS = ("iq", "distance_per_A", "qx", "qy", "qz", "branch", "frequency_cm1", "frequency_THz")
@@ -62,13 +62,7 @@ def gamma_m_k_gamma(cell: Any, points: int = 101) -> QPath:
     K comes from the lattice; M is the zone-edge midpoint next to it.
     """
     reciprocal = 2 * np.pi * np.linalg.inv(np.asarray(cell, dtype=float)).T
-    k = np.asarray(k_point(cell), dtype=float)
-    candidates = np.array(
-        [(a / 2, b / 2, 0.0) for a in (-1, 0, 1, 2) for b in (-1, 0, 1, 2) if a % 2 or b % 2]
-    )
-    reach = np.linalg.norm((candidates - k) @ reciprocal, axis=1)
-    m = candidates[np.argmin(reach)]
-    corners = [np.zeros(3), m, k, np.zeros(3)]
+    corners = [np.zeros(3), m_point(cell), k_point(cell), np.zeros(3)]
     qpoints, distances, marks = [corners[0]], [0.0], [0.0]
     for start, end in itertools.pairwise(corners):
         length = float(np.linalg.norm((end - start) @ reciprocal))

@@ -174,11 +174,11 @@ def _compare_entry(
         band_difference,
         eigenvalues,
         fermi_level_of,
-        k_path,
         path_lengths,
+        symmetry_path,
     )
 
-    kpoints, labels = _path(entry.atoms.cell.array, section.points, k_path)
+    kpoints, labels = symmetry_path(entry.atoms.cell.array, section.points)
     true = BlochHamiltonian.from_atoms(entry.atoms, entry.blocks)
     predicted = BlochHamiltonian.from_atoms(entry.atoms, model.predict([entry.atoms])[0])
     fermi = fermi_level_of(true, entry.n_electrons)
@@ -224,21 +224,6 @@ def _spin_splitting(
         "splitting_dft_meV": 1e3 * float(first[ik]),
         "splitting_predicted_meV": 1e3 * float(second[ik]),
     }
-
-
-def _path(cell: np.ndarray, points: int, k_path: Callable) -> tuple[np.ndarray, dict[int, str]]:
-    """Γ–M–K–Γ of a hexagonal cell, Γ–X–M–Γ of any other; labels by index."""
-    import numpy as np
-
-    from mlepi_core.artefacts import InputError
-    from mlepi_core.structures import k_point
-
-    try:
-        names, corners = ("Γ", "M", "K", "Γ"), [(0, 0, 0), (0.5, 0, 0), tuple(k_point(cell)), (0, 0, 0)]
-    except InputError:
-        names, corners = ("Γ", "X", "M", "Γ"), [(0, 0, 0), (0.5, 0, 0), (0.5, 0.5, 0), (0, 0, 0)]
-    kpoints, nodes = k_path(np.array(corners, dtype=float), points)
-    return kpoints, dict(zip(nodes.tolist(), names, strict=True))
 
 
 def _band_rows(

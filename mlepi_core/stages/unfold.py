@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,16 +14,21 @@ if TYPE_CHECKING:
     from mlepi_core.formats.store import LabelEntry
     from mlepi_core.progress import Progress
 
-UNFOLD_COLUMNS = ("ik", "kx", "ky", "kz", "energy_eV", "spectral_per_eV", "spectral_se_per_eV")
+_K_COLUMNS = ("ik", "kx", "ky", "kz", "distance_per_A", "label")
+UNFOLD_COLUMNS = (*_K_COLUMNS[:4], "energy_eV", "spectral_per_eV", "spectral_se_per_eV", *_K_COLUMNS[4:])
+BARE_COLUMNS = (*_K_COLUMNS[:4], "band", "energy_eV", *_K_COLUMNS[4:])
 ALIGNMENTS = ("fermi", "none")
 
 
 def unfold(
     stores: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
     primitive: str | os.PathLike[str],
-    kpoints_file: str | os.PathLike[str],
+    kpoints_file: str | os.PathLike[str] | None,
     out_csv: str | os.PathLike[str],
     *,
+    path_points: int | None = None,
+    static: str | os.PathLike[str] | None = None,
+    figure: str | os.PathLike[str] | None = None,
     window: tuple[float, float] = (-3.0, 3.0),
     points: int = 301,
     width: float = 0.03,
@@ -41,11 +47,17 @@ def unfold(
     primitive
         Primitive structure, undisplaced, in any format that ASE reads.
     kpoints_file
-        Fractional k of the primitive reciprocal lattice, one per line.
+        Fractional k of the primitive reciprocal lattice, one per line; None takes the path Γ–M–K–Γ (Γ–X–M–Γ
+        of a lattice that is not hexagonal) with `path_points` on each of its lines.
     out_csv
         Columns `UNFOLD_COLUMNS`: energies relative to the alignment; A is that of one spin, its integral over
         all energies the number of orbitals of the primitive cell. The standard error is empty for a
-        single sample.
+        single sample. ``distance_per_A``: length of the way from the first k.
+    static
+        Store with the undisplaced cell, of any size, for bare bands in the figure.
+    figure
+        Path without suffix: A(k, E) as PNG, SVG and CSV; with `static` also ``_bare.csv``, columns
+        `BARE_COLUMNS`.
     window, points
         Energies in eV and their number.
     width, shape
@@ -70,7 +82,6 @@ def unfold(
     import numpy as np
 
     from mlepi_core.artefacts import InputError, write_csv
-    from mlepi_core.electrons import read_kpoints
     from mlepi_core.electrons.spectral import RunningMean
     from mlepi_core.stages.snapshots import n_snapshots, snapshots
     from mlepi_core.structures import read_structure
@@ -79,9 +90,11 @@ def unfold(
         raise InputError("align", f"{align!r} is unknown", f"use one of {', '.join(ALIGNMENTS)}")
     if not (window[0] < window[1] and points > 1):
         raise InputError("window", f"{window} eV with {points} points", "give LO < HI and at least 2 points")
-    kpoints = read_kpoints(kpoints_file)
+    if figure is not None and FilePath(figure).with_suffix(".csv") == FilePath(out_csv):
+        raise InputError("figure", f"{figure}.csv would replace the table {out_csv}", "give another name")
     grid = np.linspace(*window, points)
     cell = read_structure(primitive)
+    kpoints, places = _way(cell, kpoints_file, path_points)
     options = {"width": width, "shape": shape, "weights": weights, "align": align}
     groups: dict[Any, list[np.ndarray]] = {}
     levels, temperature, total = [], None, n_snapshots(stores)
@@ -95,7 +108,9 @@ def unfold(
     average = RunningMean()
     for spectra in groups.values():
         average.add(np.mean(spectra, axis=0))
-    write_csv(out_csv, _rows(kpoints, grid, average), UNFOLD_COLUMNS)
+    write_csv(out_csv, _rows(places, grid, average), UNFOLD_COLUMNS)
+    if figure is not None:
+        _draw(out_csv, figure, static, cell, kpoints, places, align)
     return {
         "n_samples": average.count,
         "n_entries": len(levels),
@@ -103,6 +118,72 @@ def unfold(
         "temperature_K": temperature,
         "fermi_level_eV": float(np.mean(levels)) if align == "fermi" else None,
     }
+
+
+def _way(
+    cell: Atoms, kpoints_file: str | os.PathLike[str] | None, path_points: int | None
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """The wanted k (K, 3) and their columns `_K_COLUMNS`."""
+    import numpy as np
+
+    from mlepi_core.artefacts import InputError
+    from mlepi_core.electrons import path_lengths, read_kpoints, symmetry_path
+
+    if (kpoints_file is None) == (path_points is None):
+        raise InputError("kpoints", "a file and a path exclude each other", "give one of both")
+    labels: dict[int, str] = {}
+    if kpoints_file is None:
+        kpoints, labels = symmetry_path(cell.cell.array, path_points)
+    else:
+        kpoints = read_kpoints(kpoints_file)
+    lengths = path_lengths(kpoints, 2 * np.pi * np.linalg.inv(cell.cell.array).T)
+    values = (
+        (ik, *(f"{x:.12g}" for x in k), f"{length:.8f}", labels.get(ik, ""))
+        for ik, (k, length) in enumerate(zip(kpoints, lengths, strict=True))
+    )
+    return kpoints, [dict(zip(_K_COLUMNS, row, strict=True)) for row in values]
+
+
+def _draw(
+    spectral_csv: str | os.PathLike[str],
+    figure: str | os.PathLike[str],
+    static: str | os.PathLike[str] | None,
+    cell: Atoms,
+    kpoints: np.ndarray,
+    places: list[dict[str, Any]],
+    align: str,
+) -> None:
+    from mlepi_core.analysis import draw
+    from mlepi_core.artefacts import write_csv
+    from mlepi_core.config.figures import FiguresSection
+
+    stem, tables = FilePath(figure), {"spectral": FilePath(spectral_csv)}
+    if static is not None:
+        tables["bare"] = stem.with_name(f"{stem.name}_bare.csv")
+        write_csv(tables["bare"], _bare_rows(static, cell, kpoints, places, align), BARE_COLUMNS)
+    draw("spectral", tables, stem, FiguresSection())
+
+
+def _bare_rows(
+    static: str | os.PathLike[str], cell: Atoms, kpoints: np.ndarray, places: list[dict[str, Any]], align: str
+) -> Iterator[dict[str, Any]]:
+    """Bands of the undisplaced cell."""
+    import numpy as np
+
+    from mlepi_core.artefacts import located
+    from mlepi_core.electrons import BlochHamiltonian, fermi_level_of
+    from mlepi_core.electrons.unfolding import BlochSums, primitive_hamiltonians
+    from mlepi_core.stages.velocity import read_one
+
+    entry = read_one(static, None, "a store of one")
+    with located(f"{os.fspath(static)}: {entry.name}"):
+        bloch = BlochHamiltonian.from_atoms(entry.atoms, entry.blocks)
+        sums = BlochSums.of(bloch, entry.atoms, cell)
+        zero = fermi_level_of(bloch, entry.n_electrons) if align == "fermi" else 0.0
+        bands = np.linalg.eigvalsh(primitive_hamiltonians(bloch, sums, kpoints))
+    for place, energies in zip(places, bands, strict=True):
+        for band, energy in enumerate(energies):
+            yield place | {"band": band, "energy_eV": f"{energy - zero:.8f}"}
 
 
 def independent_group(entry: LabelEntry) -> Any:
@@ -146,11 +227,10 @@ def _spectrum(
     return np.array(spectra), zero
 
 
-def _rows(kpoints: np.ndarray, grid: np.ndarray, average: Any) -> Iterator[dict[str, Any]]:
+def _rows(places: list[dict[str, Any]], grid: np.ndarray, average: Any) -> Iterator[dict[str, Any]]:
     errors = average.standard_error
-    for ik, k in enumerate(kpoints):
+    for ik, place in enumerate(places):
         for ie, energy in enumerate(grid):
             error = f"{errors[ik, ie]:.4g}" if average.count > 1 else None
             mean = f"{average.mean[ik, ie]:.8g}"
-            values = (ik, *(f"{x:.12g}" for x in k), f"{energy:.6f}", mean, error)
-            yield dict(zip(UNFOLD_COLUMNS, values, strict=True))
+            yield place | dict(zip(UNFOLD_COLUMNS[4:7], (f"{energy:.6f}", mean, error), strict=True))

@@ -72,6 +72,17 @@ def k_point(cell: ArrayLike, tolerance: float = 1e-3) -> FloatArray:
     raise InputError("cell", "no corner of the Brillouin zone at a multiple of 1/3")
 
 
+def m_point(cell: ArrayLike, tolerance: float = 1e-3) -> FloatArray:
+    """M of a primitive hexagonal lattice that lies next to `k_point`, fractional (3,).
+
+    The line between them is half an edge of the Brillouin zone. Parameters and errors are those of `k_point`.
+    """
+    corner = k_point(cell, tolerance)
+    middles = np.array([[0.5, 0.0, 0.0], [0.0, 0.5, 0.0]])
+    reach = np.linalg.norm((middles - corner) @ np.linalg.inv(np.asarray(cell, dtype=np.float64)).T, axis=1)
+    return middles[np.argmin(reach)]
+
+
 def fold_k(k: ArrayLike, supercell: ArrayLike) -> FloatArray:
     """Where a primitive k lands in the Brillouin zone of a supercell: S·k mod 1.
 

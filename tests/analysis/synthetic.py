@@ -34,9 +34,17 @@ FIGURE_TABLES = {
     "learning_curve_time": {"history": "study_history"},
     "size_series": {"sizes": "sizes"},
     "error_budget": {"budget": "budget"},
+    "spectral": {"spectral": "spectral", "bare": "bare"},
 }
 #: Figures of a study and of several runs, which are no part of the report of a run.
-NOT_IN_REPORT = ("ablation", "learning_curve_cells", "learning_curve_time", "size_series", "error_budget")
+NOT_IN_REPORT = (
+    "ablation",
+    "learning_curve_cells",
+    "learning_curve_time",
+    "size_series",
+    "error_budget",
+    "spectral",
+)
 _RATIOS = {"manifold": 0.982, "bilayer": 0.961, "operator": 0.988}
 _NAIVE = {0.03: 0.47, 0.05: 0.62, 0.10: 0.92}
 
@@ -82,6 +90,7 @@ def write_tables(folder: Path) -> dict[str, Path]:
         "estimators": _estimators(),
         "timing": _timing(),
         **_several_runs(),
+        **_spectral(),
         "study": study_table(),
         "study_history": history_table(),
     }
@@ -100,6 +109,19 @@ def _several_runs() -> dict[str, pd.DataFrame]:
         series.append(table.assign(ratio=1 - (1 - table["ratio"]) * (1 + 0.1 * n)))
     budget = error_budget(series[0], sizes=series[1:], networks=[series[0].assign(ratio=0.98)])
     return {"sizes": pd.concat(series), "budget": budget}
+
+
+def _spectral() -> dict[str, pd.DataFrame]:
+    """A cosine band along a path, as a line and broadened."""
+    ik = np.arange(25)
+    place = pd.DataFrame({"ik": ik, "distance_per_A": 0.1 * ik, "label": np.where(ik % 12 == 0, "Γ", "")})
+    bare = place.assign(band=0, energy_eV=2 * np.cos(0.25 * ik))
+    grid = pd.DataFrame({"energy_eV": np.linspace(-3, 3, 61)})
+    spectral = place.merge(grid, how="cross")
+    spectral["spectral_per_eV"] = (
+        0.1 / np.pi / ((spectral["energy_eV"] - 2 * np.cos(0.25 * spectral["ik"])) ** 2 + 0.01)
+    )
+    return {"spectral": spectral, "bare": bare}
 
 
 def figure_inputs(paths: dict[str, Path], name: str) -> dict[str, Path]:

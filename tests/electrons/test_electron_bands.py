@@ -14,6 +14,7 @@ from mlepi_core.electrons import (
     k_path,
     path_lengths,
     read_kpoints,
+    symmetry_path,
 )
 from mlepi_core.formats.band import read_band
 from mlepi_core.formats.openmx import read_openmx
@@ -108,3 +109,14 @@ def test_stage_asks_for_a_name_where_there_are_several(tmp_path):
     with pytest.raises(InputError, match="--structure: first, second"):
         bands(store, None, points, tmp_path / "b.csv")
     assert bands(store, "second", points, tmp_path / "b.csv")["structure"] == "second"
+
+
+@pytest.mark.parametrize("angle", [60, 120])
+def test_path_of_a_hexagonal_cell_follows_the_edge_of_the_zone(angle: int) -> None:
+    """|ΓM| : |MK| : |KΓ| = √3 : 1 : 2, for vectors at 60 and at 120 degrees."""
+    turn = np.deg2rad(angle)
+    cell = np.array([[2.46, 0, 0], [2.46 * np.cos(turn), 2.46 * np.sin(turn), 0], [0, 0, 14.0]])
+    k, labels = symmetry_path(cell, 5)
+    assert labels == {0: "Γ", 5: "M", 10: "K", 15: "Γ"}
+    lengths = np.diff(path_lengths(k, 2 * np.pi * np.linalg.inv(cell).T)[::5])
+    assert lengths / lengths[1] == pytest.approx([np.sqrt(3), 1, 2])

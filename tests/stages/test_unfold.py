@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 
 import numpy as np
+import pandas as pd
 import pytest
 from ase import Atoms
 
@@ -118,3 +119,37 @@ def test_the_verb_writes_the_table(folder, capsys):
     assert _run(["unfold", str(folder / "ideal.h5"), *arguments, "--out", str(folder / "v.csv")]) == 0
     assert "A(k, E) at 2 k, mean of 1 samples" in capsys.readouterr().out
     assert len(read(folder / "v.csv")["ik"]) == 2 * 301
+
+
+def test_figure_of_the_ideal_cell_has_its_bands_on_the_maxima(folder):
+    """Along a path: lengths, labels, and bare bands where A has its maxima."""
+    out, stem = folder / "path.csv", folder / "picture"
+    unfold(
+        folder / "ideal.h5", folder / "primitive.extxyz", None, out, path_points=4,
+        static=folder / "ideal.h5", figure=stem, window=(-9, 14), points=2301, width=0.03,
+    )  # fmt: skip
+    for kind in ("png", "svg"):
+        assert stem.with_suffix(f".{kind}").stat().st_size > 1000
+    table, bare = pd.read_csv(out), pd.read_csv(folder / "picture_bare.csv")
+    drawn = pd.read_csv(stem.with_suffix(".csv"))
+    assert len(drawn) == len(table) + len(bare)
+    places = table.drop_duplicates("ik")
+    assert places["label"].fillna("").tolist() == ["Γ", *3 * [""], "M", *3 * [""], "K", *3 * [""], "Γ"]
+    a = LATTICE_CONSTANT
+    assert places["distance_per_A"].iloc[4] == pytest.approx(2 * np.pi / (np.sqrt(3) * a))
+    assert places["distance_per_A"].iloc[8] == pytest.approx(2 * np.pi / a * (1 / np.sqrt(3) + 1 / 3))
+    assert len(bare) == 2 * len(places)
+    middle = bare[bare["ik"] == 2]["energy_eV"].to_numpy()
+    here = table[table["ik"] == 2]
+    for energy in middle:
+        near = here[np.abs(here["energy_eV"] - energy) < 0.5]
+        assert near.loc[near["spectral_per_eV"].idxmax(), "energy_eV"] == pytest.approx(energy, abs=0.011)
+
+
+def test_a_path_and_a_list_exclude_each_other(folder, capsys):
+    arguments = ["--primitive", str(folder / "primitive.extxyz"), "--out", str(folder / "no.csv")]
+    assert _run(["unfold", str(folder / "ideal.h5"), *arguments]) == 2
+    assert "give one of both" in capsys.readouterr().err
+    arguments += ["--path", "3", "--figure", str(folder / "no")]
+    assert _run(["unfold", str(folder / "ideal.h5"), *arguments]) == 2
+    assert "would replace the table" in capsys.readouterr().err
