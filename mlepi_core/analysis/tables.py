@@ -32,6 +32,10 @@ _QUANTITIES = {
     "hamiltonian_spread": "H, rms spread of the committee",
 }
 
+_SCATTER_NOTE = (
+    "± is the standard error over the structures, where there is more than one and each was evaluated."
+)
+
 
 @dataclass(frozen=True)
 class Table:
@@ -108,21 +112,24 @@ def static_velocity_table(table: pd.DataFrame) -> Table:
 
 def error_table(errors: pd.DataFrame, split: str) -> Table:
     """Errors of both networks on one split beside the trivial baselines."""
-    part = errors[(errors["split"] == split) & errors["quantity"].isin(_QUANTITIES)]
+    part = _with_scatter(errors)
+    part = part[(part["split"] == split) & part["quantity"].isin(_QUANTITIES)]
     names = part["model"].map(_MODELS)
     columns = [name for name in dict.fromkeys(_MODELS.values()) if (names == name).any()]
     rows = _error_rows(part, names, columns)
     count = counted(int(part["n_structures"].max()), "structure") if len(part) else "no structure"
-    return Table(f"Errors and baselines, {split} split ({count})", ["quantity", "unit", *columns], rows, 2)
+    caption = f"Errors and baselines, {split} split ({count})"
+    return Table(caption, ["quantity", "unit", *columns], rows, 2, _SCATTER_NOTE)
 
 
 def split_table(errors: pd.DataFrame) -> Table:
     """Errors of both networks on every split."""
-    part = errors[errors["model"].isin(("phonon", "electron")) & errors["quantity"].isin(_QUANTITIES)]
+    part = _with_scatter(errors)
+    part = part[part["model"].isin(("phonon", "electron")) & part["quantity"].isin(_QUANTITIES)]
     columns = [split for split in dict.fromkeys(part["split"]) if ":" not in split]
     header = [f"{split} ({part.loc[part['split'] == split, 'n_structures'].max():.0f})" for split in columns]
     rows = _error_rows(part, part["split"], columns)
-    note = "In brackets the number of structures, the larger one of both networks."
+    note = f"In brackets the number of structures, the larger one of both networks. {_SCATTER_NOTE}"
     return Table("Errors of the networks on every split", ["quantity", "unit", *header], rows, 2, note)
 
 
@@ -132,10 +139,45 @@ def _error_rows(errors: pd.DataFrame, key: pd.Series, columns: list[str]) -> lis
     for quantity, words in _QUANTITIES.items():
         found = errors["quantity"] == quantity
         if found.any():
-            values = [errors.loc[found & (key == name), "value"] for name in columns]
-            cells = [significant(value.iloc[0]) if len(value) else MISSING for value in values]
+            cells = [_error_cell(errors[found & (key == name)]) for name in columns]
             rows.append([words, errors.loc[found, "unit"].iloc[0], *cells])
     return rows
+
+
+def _error_cell(rows: pd.DataFrame) -> str:
+    """The first value with its standard error, if it has one."""
+    if rows.empty:
+        return MISSING
+    value, error = rows["value"].iloc[0], rows["standard_error"].iloc[0]
+    return with_error(value, error) if error > 0 else significant(value)
+
+
+def _with_scatter(errors: pd.DataFrame) -> pd.DataFrame:
+    """errors.csv with the column `standard_error`: scatter over structures that have rows of their own.
+
+    NaN for splits without such rows and for fewer than two structures.
+    """
+    split, _, structure = zip(*errors["split"].str.partition(":").to_numpy(), strict=True)
+    single = errors.assign(split=split)[np.array(structure) != ""]
+    # the signed error of the energy of a structure is what its mean absolute error is made of
+    quantity = single["quantity"].replace({"energy_error": "energy_mae"})
+    single = single.assign(quantity=quantity, value=single["value"].abs())
+    key = ["model", "split", "quantity"]
+    scatter = {
+        name: _standard_error(name[-1], part["value"].to_numpy()) for name, part in single.groupby(key)
+    }
+    found = [scatter.get(name, np.nan) for name in zip(*(errors[column] for column in key), strict=True)]
+    return errors.assign(standard_error=found)
+
+
+def _standard_error(quantity: str, values: np.ndarray) -> float:
+    """Of a mean of `values` (n,), or of the root of the mean of their squares."""
+    if len(values) < 2:
+        return np.nan
+    if not quantity.endswith(("rms", "rmse", "spread")):
+        return float(values.std(ddof=1) / np.sqrt(len(values)))
+    squares = values**2
+    return float(squares.std(ddof=1) / np.sqrt(len(values)) / (2 * np.sqrt(squares.mean())))
 
 
 def structure_table(errors: pd.DataFrame, band_errors: pd.DataFrame) -> Table:

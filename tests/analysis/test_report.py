@@ -8,10 +8,13 @@ import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from mlepi_core.analysis.captions import CAPTIONS
 from mlepi_core.analysis.registry import FIGURES
+from mlepi_core.analysis.tables import error_table, split_table
 from mlepi_core.artefacts import InputError
 from mlepi_core.config import Settings
 from mlepi_core.config.models import ModelsSection
@@ -213,3 +216,30 @@ def test_committee_shows_its_calibration(run_folder: Path, tmp_path: Path) -> No
     assert page.count("data:image/svg+xml;base64,") == len(IN_REPORT)
     assert "Calibration of the committees" in page
     assert "committees of 3 models each" in page
+
+
+def test_errors_say_how_they_scatter_over_structures() -> None:
+    """Standard error of a mean and of a root of a mean square; none where there is a single structure."""
+    rows = [
+        ("phonon", "test", "force_mae", 20.0, 2),
+        ("phonon", "test", "energy_mae", 2.0, 2),
+        ("phonon", "test", "force_rmse", np.sqrt(500.0), 2),
+        ("phonon", "train", "force_mae", 15.0, 40),
+        *(("phonon", f"test:{name}", "force_mae", value, 1) for name, value in (("a", 18.0), ("b", 22.0))),
+        *(("phonon", f"test:{name}", "energy_error", value, 1) for name, value in (("a", -1.0), ("b", 3.0))),
+        *(
+            ("phonon", f"test:{name}", "force_rmse", value, 1)
+            for name, value in (("a", 20.0), ("b", 24.4949))
+        ),
+    ]
+    errors = pd.DataFrame(rows, columns=["model", "split", "quantity", "value", "n_structures"])
+    table = error_table(errors.assign(unit="meV"), "test")
+    cells = {row[0]: row[2].replace("\N{NO-BREAK SPACE}", " ") for row in table.rows}
+    # sd/√2 of (18, 22) and (1, 3); of the squares 400 and 600 it is 100, divided by 2 · 22.36
+    assert cells == {
+        "forces, MAE": "20.0 ± 2.0",
+        "energy, MAE": "2.0 ± 1.0",
+        "forces, rms error": "22.4 ± 2.2",
+    }
+    train = split_table(errors.assign(unit="meV")).rows
+    assert "15.0" in next(row for row in train if row[0] == "forces, MAE")
