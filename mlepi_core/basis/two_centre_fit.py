@@ -186,6 +186,21 @@ def residual_errors(tables: TwoCentreTables, samples: Iterable[PairSample]) -> d
     }
 
 
+def axial_violation(sample: PairSample, basis: Basis) -> float:
+    """Largest entry of S that the axial symmetry of two-centre integrals forbids, unitless.
+
+    Overlaps of atomic orbitals in the internal order have 1e-10 or, in single precision, 1e-6; a wrong order,
+    sign or position gives 0.1.
+    """
+    parts = _species_blocks(sample, "overlap", by_relation=False)
+    found = [
+        radial_samples(basis, first, second, vectors, blocks)[1]
+        for (relation, first, second), vectors, blocks in parts
+        if relation != "onsite"
+    ]
+    return max(found, default=0.0)
+
+
 def _fit(
     samples: Sequence[PairSample],
     basis: Basis,

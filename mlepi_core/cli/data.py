@@ -61,6 +61,12 @@ def build(kind: str, paths: tuple[Path, ...], **options: Any) -> None:
     "--entry", "names", multiple=True, metavar="NAME", help="Only this entry (repeatable); by default all."
 )
 @click.option("--forces-only", is_flag=True, help="Leave out energies (of another zero), H and S.")
+@click.option(
+    "--overlap-check/--no-overlap-check",
+    default=True,
+    show_default=True,
+    help="Refuse DeepH folders whose S is not that of atomic orbitals in the format's order.",
+)
 def convert(
     sources: tuple[Path, ...],
     destination: Path,
@@ -69,14 +75,19 @@ def convert(
     split: str | None,
     names: tuple[str, ...],
     forces_only: bool,
+    overlap_check: bool,
 ) -> None:
     """Convert files or folders SRC into one file DST; the kind of SRC is detected.
 
+    With --to deeph or deeph-legacy DST is a folder: of one entry its DeepH folder, of several one for each.
+
     Of an OpenMX run give the .scfout; .out and .std of the same stem are read with it.
     """
+    from mlepi_core.progress import terminal
     from mlepi_core.stages.convert import convert as run
 
-    options = {"dtype": dtype, "split": split, "names": names, "forces_only": forces_only}
+    options = {"check_overlap": overlap_check, "progress": terminal("convert")}
+    options |= {"dtype": dtype, "split": split, "names": names, "forces_only": forces_only}
     report = run(list(sources), destination, to, **options)
     say(f"{destination}: {report['n_structures']} structures")
     for key, text in (("unconverged", "not converged"), ("without_energy", "without energy")):

@@ -1,14 +1,17 @@
-"""Verb `convert`: raw engine output, stores and structures into one store or extxyz file."""
+"""Verb `convert`: results, stores, DeepH folders, structures into one store, extxyz file or DeepH folders."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlepi_core.artefacts import InputError
+from mlepi_core.progress import Progress, silent
 
 if TYPE_CHECKING:
     from mlepi_core.formats.store import LabelEntry
@@ -19,6 +22,9 @@ DTYPES = ("float64", "float32")
 _TARGET_OF_SUFFIX = {".h5": "store", ".hdf5": "store", ".xyz": "extxyz", ".extxyz": "extxyz"}
 _SOURCE_PATTERNS = ("*.scfout", "*.scfout.xz", "*.scfout.gz", "*.h5", "*.xyz", "*.extxyz")
 _ROOT_ATTRS = ("engine", "xc")
+_DEEPH = ("deeph", "deeph-legacy")
+# Entries of S that symmetry forbids: a wrong order of orbitals gives 0.1, single precision 1e-6.
+_AXIAL_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,7 @@ class _Source:
     path: Path
     kind: str
     name: str
+    check_overlap: bool = True
 
 
 def convert(
@@ -38,18 +45,21 @@ def convert(
     split: str | None = None,
     names: Sequence[str] = (),
     forces_only: bool = False,
+    check_overlap: bool = True,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Convert one or more sources, or folders of them, into one file.
+    """Convert one or more sources, or folders of them, into one file or into DeepH folders.
 
     Parameters
     ----------
     sources
-        `.scfout` files (with `.out` and `.std` of the same stem beside them), label stores, extxyz
-        or other structure files; a folder stands for all of these below it.
+        `.scfout` files (with `.out` and `.std` of the same stem beside them), label stores, DeepH folders old
+        and new, extxyz or other structure files; a folder stands for all of these below it.
     destination
-        File to write; it appears only when everything was read.
+        File to write; it appears only when everything was read. Of DeepH formats a folder that is empty or
+        does not exist: of one entry its DeepH folder, of several a folder for each, by name.
     to
-        ``store`` or ``extxyz``; by default from the destination's suffix.
+        One of `TARGETS`; by default from the destination's suffix, ``store`` or ``extxyz``.
     dtype
         Type of H and S in a store.
     split
@@ -59,6 +69,11 @@ def convert(
     forces_only
         Leave out energies, H and S: wanted of calculations whose energies have another zero than those of the
         other training structures.
+    check_overlap
+        Whether overlaps of DeepH folders must have the axial symmetry of two-centre integrals, which tells a
+        wrong order or sign of orbitals. Overlaps of PAW programs do not have it.
+    progress
+        Called with the entries done, their number if known, and the name.
 
     Returns
     -------
@@ -78,13 +93,17 @@ def convert(
     if split is not None and split not in SPLITS:
         raise InputError("--split", f"{split!r} is not one of {', '.join(SPLITS)}")
     found = _find([sources] if isinstance(sources, (str, os.PathLike)) else sources, Path(destination))
+    found = [replace(source, check_overlap=check_overlap) for source in found]
     report: dict[str, Any] = {"path": str(destination), "kind": target, "n_structures": 0}
     report |= {"unconverged": [], "without_energy": []}
-    entries = _entries(found, split, blocks=target == "store" and not forces_only)
+    entries = _entries(found, split, blocks=target != "extxyz" and not forces_only)
     if forces_only:
         entries = map(_forces_alone, entries)
     entries = _recorded(_named(entries, names) if names else entries, report, forces_only)
-    if target == "extxyz":
+    entries = _counted(entries, len(found), progress)
+    if target in _DEEPH:
+        _write_folders(Path(destination), target, found, entries)
+    elif target == "extxyz":
         from mlepi_core.formats.extxyz import write_extxyz
 
         write_extxyz(destination, entries)
@@ -101,8 +120,6 @@ def _target(destination: str | os.PathLike[str], to: str | None) -> str:
         )
     if target not in TARGETS:
         raise InputError("--to", f"{target!r} is not one of {', '.join(TARGETS)}")
-    if target.startswith("deeph"):
-        raise InputError("--to", f"{target!r} cannot be written yet", "use --to store or --to extxyz")
     return target
 
 
@@ -114,7 +131,10 @@ def _find(sources: Sequence[str | os.PathLike[str]], destination: Path) -> list[
     for source in map(Path, sources):
         kind = detect(source)
         if source.is_dir():
-            inside = sorted({path for pattern in _SOURCE_PATTERNS for path in source.rglob(pattern)})
+            if kind in _DEEPH:
+                files.append((source, kind))
+                continue
+            inside = _inside(source)
             old = destination.resolve()
             inside = [path for path in inside if path.resolve() != old and not path.name.startswith(".")]
             if not inside:
@@ -126,12 +146,23 @@ def _find(sources: Sequence[str | os.PathLike[str]], destination: Path) -> list[
     if not files:
         raise InputError("convert", "no source given")
     for path, kind in files:
-        if kind not in ("scfout", "store", "extxyz", "structure"):
+        if kind not in _READERS:
             raise InputError(
-                path, f"a file of kind {kind!r} cannot be converted", "give .scfout, store or extxyz"
+                path,
+                f"a file of kind {kind!r} cannot be converted",
+                "give .scfout, store, extxyz or DeepH folders",
             )
     names = _names([path for path, _ in files])
     return [_Source(path, kind, name) for (path, kind), name in zip(files, names, strict=True)]
+
+
+def _inside(folder: Path) -> list[Path]:
+    """Files and DeepH folders below a folder; what lies in a DeepH folder belongs to it."""
+    from mlepi_core.formats.detect import detect
+
+    files = {path for pattern in _SOURCE_PATTERNS for path in folder.rglob(pattern)}
+    folders = {path.parent for path in folder.rglob("info.json") if detect(path.parent) in _DEEPH}
+    return sorted({path for path in files if path.parent not in folders} | folders)
 
 
 def _names(paths: list[Path]) -> list[str]:
@@ -193,11 +224,39 @@ def _read_structures(source: _Source, blocks: bool) -> Iterator[LabelEntry]:
     yield from read_extxyz(source.path)
 
 
+def _read_deeph(source: _Source, blocks: bool) -> Iterator[LabelEntry]:
+    from mlepi_core.formats.deeph import read_deeph
+
+    entry, basis = read_deeph(source.path, source.kind, source.name)
+    if source.check_overlap and entry.blocks.overlap is not None:
+        _assert_axial(source.path, entry, basis)
+    yield entry
+
+
+def _assert_axial(path: Path, entry: LabelEntry, basis: Basis) -> None:
+    """Refuse overlaps without the symmetry of two-centre integrals: their orbitals are in another order."""
+    from mlepi_core.basis.two_centre_fit import PairSample, axial_violation
+    from mlepi_core.structures.neighbours import pair_vectors
+
+    pairs, atoms = entry.blocks.pairs, entry.atoms
+    vectors = pair_vectors(atoms.positions, atoms.cell.array, *pairs[:, :2].T, pairs[:, 2:])
+    violation = axial_violation(PairSample(entry.name, entry.blocks, vectors), basis)
+    if violation > _AXIAL_TOLERANCE:
+        raise InputError(
+            path,
+            f"overlaps break the axial symmetry of two-centre integrals by {violation:.1e}",
+            "order or signs of the orbitals, or the positions, are not those of the format; PAW overlaps, "
+            "which have no such symmetry, need --no-overlap-check",
+        )
+
+
 _READERS: dict[str, Callable[[_Source, bool], Iterator[LabelEntry]]] = {
     "scfout": _read_scfout,
     "store": _read_store,
     "extxyz": _read_structures,
     "structure": _read_structures,
+    "deeph": _read_deeph,
+    "deeph-legacy": _read_deeph,
 }
 
 
@@ -219,6 +278,40 @@ def _recorded(
         yield entry
 
 
+def _counted(entries: Iterator[LabelEntry], n_sources: int, progress: Progress) -> Iterator[LabelEntry]:
+    """The entries, reported one by one; their number is known if every source is one."""
+    for done, entry in enumerate(entries, start=1):
+        yield entry
+        progress(done, max(done, n_sources), entry.name)
+
+
+def _write_folders(destination: Path, kind: str, found: list[_Source], entries: Iterator[LabelEntry]) -> None:
+    """DeepH folders below a temporary one, which takes the place of `destination` when all are written."""
+    from mlepi_core.formats.deeph import write_deeph
+
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        raise InputError(destination, "exists and is not an empty folder", "name another, or delete it")
+    basis, _ = _basis_and_attrs(found)
+    if basis is None:
+        raise InputError("convert", "no source has H or S", "DeepH folders hold these")
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}.") as temporary:
+        written = []
+        for entry in entries:
+            folder = Path(temporary) / entry.name
+            folder.mkdir()
+            write_deeph(folder, kind, entry, basis)
+            written.append(folder)
+        whole = written[0] if len(written) == 1 else Path(temporary) / ".all"
+        if len(written) > 1:
+            whole.mkdir()
+            for folder in written:
+                shutil.move(folder, whole / folder.name)
+        if destination.is_dir():
+            destination.rmdir()
+        os.replace(whole, destination)
+
+
 def _write_store(
     destination: str | os.PathLike[str], found: list[_Source], entries: Iterator[LabelEntry], dtype: str
 ) -> None:
@@ -232,6 +325,7 @@ def _write_store(
 
 def _basis_and_attrs(found: list[_Source]) -> tuple[Basis | None, dict[str, Any]]:
     """Basis of all sources together, and the root attributes on which they agree."""
+    from mlepi_core.formats.deeph import read_deeph
     from mlepi_core.formats.scfout import read_scfout
     from mlepi_core.formats.store import LabelStore
     from mlepi_core.labels.dataset import merge_bases
@@ -243,6 +337,9 @@ def _basis_and_attrs(found: list[_Source]) -> tuple[Basis | None, dict[str, Any]
             scfout = read_scfout(source.path)
             basis = merge_bases(basis, scfout.basis, source.path)
             described.append({"engine": "openmx", "xc": scfout.settings.settings()["xc"]})
+        elif source.kind in _DEEPH:
+            basis = merge_bases(basis, read_deeph(source.path, source.kind)[1], source.path)
+            described.append({})
         elif source.kind == "store":
             with LabelStore(source.path) as store:
                 store.refuse_derivatives()

@@ -126,7 +126,7 @@ def test_old_file_survives_a_failure(tmp_path):
     ("source", "destination", "options", "message"),
     [
         ("graphene_prim.scfout.xz", "out.dat", {}, "--to"),
-        ("graphene_prim.scfout.xz", "out", {"to": "deeph"}, "cannot be written yet"),
+        ("o2_spin.scfout.xz", "out", {"to": "deeph"}, "none and soc only"),
         ("graphene_prim.scfout.xz", "out", {"to": "siesta"}, "not one of"),
         ("graphene_prim.scfout.xz", "out.h5", {"dtype": "float16"}, "float16"),
         ("graphene_prim.scfout.xz", "out.h5", {"split": "holdout"}, "holdout"),
