@@ -92,7 +92,8 @@ def draw_error_budget(data: pd.DataFrame, settings: FiguresSection) -> Figure:
         at = data[data["temperature_K"] == temperature]
         for number, name in enumerate(names):
             part = at[at["estimator"] == name].set_index("source").reindex(sources)
-            places = np.arange(len(sources)) + 0.22 * (number - (len(names) - 1) / 2)
+            step = min(0.22, 0.8 / len(names))
+            places = np.arange(len(sources)) + step * (number - (len(names) - 1) / 2)
             colour, mark = look(ESTIMATORS, name)
             size, bars = 100 * part["error"].abs(), 100 * part["uncertainty"].fillna(0)
             axes.errorbar(size, places, xerr=bars, fmt=mark, color=colour, label=name)
